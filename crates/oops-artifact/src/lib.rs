@@ -1,0 +1,1 @@
+//! Typed artifacts and their codecs

@@ -1,0 +1,1 @@
+//! Stage that runs the model and accumulates activation statistics

@@ -1,0 +1,2 @@
+//! The `oops` binary.
+fn main() {}

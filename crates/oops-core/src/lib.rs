@@ -1,0 +1,1 @@
+//! Nouns of structured pruning: dimensions, sites, units, plans, budgets, digests, faults

@@ -1,0 +1,1 @@
+//! Walks the graph: key, look up, run, publish

@@ -1,0 +1,1 @@
+//! Gram products, Cholesky, ridge regression and quadratic programs over plain slices

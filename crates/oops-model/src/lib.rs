@@ -1,0 +1,1 @@
+//! A streaming decoder with per-block widths, and its checkpoints

@@ -1,0 +1,1 @@
+//! Pipeline files to a checked graph

@@ -1,0 +1,1 @@
+//! A plan and statistics to smaller, corrected weights

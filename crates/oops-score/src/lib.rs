@@ -1,0 +1,1 @@
+//! Statistics and weights to one number per unit

@@ -1,0 +1,1 @@
+//! The embedded model: a story grammar, a tokenizer and a trainer

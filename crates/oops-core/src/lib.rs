@@ -1,1 +1,15 @@
-//! Nouns of structured pruning: dimensions, sites, units, plans, budgets, digests, faults
+//! The nouns of structured pruning, shared by every crate: what a model measures ([`ModelDims`]), where it is cut
+//! ([`Site`]), what is cut ([`Unit`]), what stays ([`Plan`]), how bytes are named ([`Digest`]) and how things fail
+//! ([`Fault`]). No I/O, no tensors, no stages.
+
+mod digest;
+mod dims;
+mod fault;
+mod plan;
+mod unit;
+
+pub use digest::Digest;
+pub use dims::{BlockDims, ModelDims, Site};
+pub use fault::{Class, Fault, Result, bail_if, nearest};
+pub use plan::{BlockPlan, Plan};
+pub use unit::{Unit, UnitKind};

@@ -1,0 +1,72 @@
+//! What a running stage may touch besides its arguments.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use oops_core::{Fault, Result, bail_if};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Workdir;
+
+/// Receives progress of a running stage.
+pub trait Progress: Send + Sync {
+    /// The stage will do `total` steps of `unit` (for example 30 "blocks").
+    fn begin(&self, total: u64, unit: &str);
+    /// `steps` more are done.
+    fn advance(&self, steps: u64);
+    /// A warning for the user.
+    fn warn(&self, message: &str);
+}
+
+/// Progress that goes nowhere.
+pub struct NoProgress;
+
+impl Progress for NoProgress {
+    fn begin(&self, _: u64, _: &str) {}
+    fn advance(&self, _: u64) {}
+    fn warn(&self, _: &str) {}
+}
+
+/// The context of one stage run.
+pub struct Cx<'a> {
+    /// The pipeline's seed.
+    pub seed: u64,
+    /// Files of this run: results, and checkpoints that survive a kill.
+    pub work: Workdir,
+    /// Where progress goes.
+    pub progress: &'a dyn Progress,
+    /// Set when the user asks to stop.
+    pub cancel: &'a AtomicBool,
+    measured: Mutex<BTreeMap<String, Value>>,
+}
+
+impl<'a> Cx<'a> {
+    /// A context over a work folder.
+    pub fn new(seed: u64, work: Workdir, progress: &'a dyn Progress, cancel: &'a AtomicBool) -> Self {
+        Self { seed, work, progress, cancel, measured: Mutex::default() }
+    }
+
+    /// Fails with an interruption if the user asked to stop; long loops call it once per step.
+    pub fn check_cancelled(&self) -> Result<()> {
+        bail_if(self.cancel.load(Ordering::Relaxed), || Fault::interrupted("stopped; run the same command to go on"))
+    }
+
+    /// Records a figure that may differ from run to run (seconds, peak memory): kept beside the artifact, never in it.
+    pub fn measure(&self, name: &str, value: impl Serialize) {
+        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        if let Ok(mut map) = self.measured.lock() {
+            map.insert(name.to_owned(), value);
+        }
+    }
+
+    /// The figures recorded so far.
+    pub fn measured(&self) -> BTreeMap<String, Value> {
+        self.measured.lock().map(|m| m.clone()).unwrap_or_default()
+    }
+}

@@ -1,8 +1,34 @@
 //! Typed artifacts: what a stage's output is ([`Kind`]), which files it has ([`Tree`]) and how each kind is written
 //! and read. Parquet for tables and matrices, JSON for records. Knows nothing of who made the bytes or where they live.
 
+pub mod json;
 mod kind;
+mod metrics;
+mod parquet_io;
+mod plan;
+mod report;
+mod scores;
+mod stats;
+mod tokens;
 mod tree;
 
+use std::path::Path;
+
 pub use kind::Kind;
+pub use metrics::Metrics;
+pub use parquet_io::Table;
+pub use plan::{PlanInfo, read_plan, write_plan};
+pub use report::ReportTable;
+pub use scores::{BlockScores, Scale, Scores, ScoresInfo};
+pub use stats::{ChannelStats, SiteStats, Split, StatsInfo, gram_file, read_gram, read_site, write_block, write_gram};
+pub use tokens::{TokenSet, TokensInfo};
 pub use tree::{Artifact, Entry, Tree};
+
+/// File that describes an artifact for people: printed by `oops show`.
+pub const SUMMARY: &str = "summary.json";
+
+/// Something that takes finished files, for example the work folder of a running stage.
+pub trait Sink {
+    /// Stores one file: `write` fills the path that it is given.
+    fn file(&self, name: &str, write: &mut dyn FnMut(&Path) -> oops_core::Result<()>) -> oops_core::Result<()>;
+}

@@ -28,8 +28,8 @@ pub struct Tree(pub BTreeMap<String, Entry>);
 impl Tree {
     /// Digest of the tree: of its paths, digests and lengths, nothing else.
     pub fn digest(&self) -> Digest {
-        let lines: String = self.0.iter().map(|(p, e)| format!("{} {} {p}\n", e.digest, e.bytes)).collect();
-        Digest::of(format!("oops.tree/1\n{lines}").as_bytes())
+        let lines: Vec<String> = self.0.iter().map(|(p, e)| format!("{} {} {p}", e.digest, e.bytes)).collect();
+        Digest::of(format!("oops.tree/1\n{}\n", lines.join("\n")).as_bytes())
     }
 
     /// Sum of the files' lengths.

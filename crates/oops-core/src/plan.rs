@@ -70,7 +70,8 @@ impl BlockPlan {
                 Fault::data(format!("`{name}` must hold ascending indices below {bound}"))
             })?;
         }
-        let per_group = |k: u32| self.query_heads.iter().filter(|&&q| q as usize / dims.group_size() == k as usize);
+        let per_group =
+            |k: u32| self.query_heads.iter().filter(move |&&q| q as usize / dims.group_size() == k as usize);
         let counts: Vec<usize> = self.kv_heads.iter().map(|&k| per_group(k).count()).collect();
         let even = counts.windows(2).all(|w| w[0] == w[1]) && counts.iter().all(|&c| c > 0);
         bail_if(!even || counts.iter().sum::<usize>() != self.query_heads.len(), || {

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{BlockDims, Site};
 
 /// Kind of a removable unit.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnitKind {
     /// A key/value head with all query heads that read it.

@@ -9,7 +9,7 @@ use std::{
     sync::Mutex,
 };
 
-use oops_artifact::{Artifact, Entry, Tree};
+use oops_artifact::{Artifact, Entry, Sink, Tree};
 use oops_core::{Digest, Fault, Result};
 use serde::{Deserialize, Serialize};
 
@@ -77,18 +77,6 @@ impl Workdir {
         Ok(())
     }
 
-    /// Writes bytes as a file of the artifact.
-    pub fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.write(name, |path| fs::write(path, bytes).map_err(|e| Fault::writing(path, &e)))
-    }
-
-    /// Writes a value as pretty JSON.
-    pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::internal(format!("JSON of {name}: {e}")))?;
-        text.push(b'\n');
-        self.write_bytes(name, &text)
-    }
-
     /// Name of a checkpoint file: kept until the run is published, never part of the artifact.
     pub fn state(name: &str) -> String {
         format!("{STATE}{name}")
@@ -136,6 +124,12 @@ impl Workdir {
     }
 }
 
+impl Sink for Workdir {
+    fn file(&self, name: &str, write: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
+        self.write(name, write)
+    }
+}
+
 fn entry_of(path: &Path) -> Result<Entry> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_mmap_rayon(path).map_err(|e| Fault::writing(path, &e))?;
@@ -160,9 +154,10 @@ mod tests {
         let root = std::env::temp_dir().join(format!("oops-workdir-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         let w = Workdir::open(&root).unwrap();
-        w.write_bytes("a.bin", b"whole").unwrap();
-        w.write_bytes("b.bin", b"to be damaged").unwrap();
-        w.write_bytes(&Workdir::state("s.bin"), b"checkpoint").unwrap();
+        let put = |name: &str, bytes: &[u8]| w.write(name, |p| fs::write(p, bytes).map_err(|e| Fault::writing(p, &e)));
+        put("a.bin", b"whole").unwrap();
+        put("b.bin", b"to be damaged").unwrap();
+        put(&Workdir::state("s.bin"), b"checkpoint").unwrap();
         fs::write(root.join("c.bin"), b"never journalled").unwrap();
         fs::write(root.join("b.bin"), b"damaged").unwrap();
         let again = Workdir::open(&root).unwrap();

@@ -1,0 +1,210 @@
+//! Activation statistics: per channel moments and, per site, the Gram matrix H = XᵀX/T.
+//!
+//! Tokens come in two splits, so that every later choice can be judged on tokens that it was not made on: `fit` and
+//! `heldout`. One Parquet file per block holds the channel table, one per (block, site, split) the packed lower
+//! triangle of H, row by row.
+
+use std::path::Path;
+
+use oops_core::{Fault, ModelDims, Result, Site, bail_if};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Artifact,
+    parquet_io::{self, Table, f32s, f64s, strings, u32s, u64s},
+};
+
+/// Which tokens a statistic was accumulated over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Tokens that reconstructions are fitted on.
+    Fit,
+    /// Tokens that only judge.
+    Heldout,
+}
+
+impl Split {
+    /// Both splits.
+    pub const ALL: [Self; 2] = [Self::Fit, Self::Heldout];
+
+    /// The name used in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fit => "fit",
+            Self::Heldout => "heldout",
+        }
+    }
+}
+
+/// What a set of statistics is of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatsInfo {
+    /// Dimensions of the model.
+    pub dims: ModelDims,
+    /// Sequences in the fit and the held-out split.
+    pub sequences: [usize; 2],
+    /// Tokens in the fit and the held-out split.
+    pub tokens: [usize; 2],
+    /// Whether Gram matrices are there.
+    pub gram: bool,
+    /// A token is an outlier of a channel if |x| exceeds this many times the RMS of its row.
+    pub outlier_rms: f64,
+}
+
+/// Moments of the channels of one site over one split. All vectors have one entry per channel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChannelStats {
+    /// Tokens.
+    pub count: u64,
+    /// E\[x\].
+    pub mean: Vec<f64>,
+    /// E\[x²\].
+    pub second: Vec<f64>,
+    /// E\[x⁴\].
+    pub fourth: Vec<f64>,
+    /// max |x|.
+    pub max_abs: Vec<f32>,
+    /// Tokens at which the channel is an outlier of its row.
+    pub outlier_tokens: Vec<u64>,
+}
+
+impl ChannelStats {
+    /// Population variance of channel `j`.
+    pub fn variance(&self, j: usize) -> f64 {
+        (self.second[j] - self.mean[j] * self.mean[j]).max(0.0)
+    }
+
+    /// The statistics of both sets of tokens together.
+    #[must_use]
+    pub fn merged(&self, other: &Self) -> Self {
+        let total = self.count + other.count;
+        if other.count == 0 || self.count == 0 {
+            return if self.count == 0 { other.clone() } else { self.clone() };
+        }
+        let (a, b) = (self.count as f64 / total as f64, other.count as f64 / total as f64);
+        let mix = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| a * x + b * y).collect();
+        Self {
+            count: total,
+            mean: mix(&self.mean, &other.mean),
+            second: mix(&self.second, &other.second),
+            fourth: mix(&self.fourth, &other.fourth),
+            max_abs: self.max_abs.iter().zip(&other.max_abs).map(|(x, y)| x.max(*y)).collect(),
+            outlier_tokens: self.outlier_tokens.iter().zip(&other.outlier_tokens).map(|(x, y)| x + y).collect(),
+        }
+    }
+}
+
+/// Channel statistics of one site.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SiteStats {
+    /// Over the fit split.
+    pub fit: ChannelStats,
+    /// Over the held-out split (empty if there is none).
+    pub heldout: ChannelStats,
+}
+
+impl SiteStats {
+    /// Over all tokens.
+    pub fn all(&self) -> ChannelStats {
+        self.fit.merged(&self.heldout)
+    }
+}
+
+fn channels_file(block: usize) -> String {
+    format!("channels/block-{block:03}.parquet")
+}
+
+/// Name of the file with the Gram matrix of a site over a split.
+pub fn gram_file(block: usize, site: Site, split: Split) -> String {
+    format!("gram/block-{block:03}.{site}.{}.parquet", split.name())
+}
+
+/// Writes the channel table of one block: one row per site, split and channel.
+pub fn write_block(work: &dyn crate::Sink, block: usize, sites: &[(Site, SiteStats)]) -> Result<()> {
+    let parts: Vec<(Site, Split, &ChannelStats)> = sites
+        .iter()
+        .flat_map(|(site, s)| [(*site, Split::Fit, &s.fit), (*site, Split::Heldout, &s.heldout)])
+        .filter(|(_, _, c)| c.count > 0)
+        .collect();
+    let each = |f: &dyn Fn(&ChannelStats) -> Vec<f64>| f64s(parts.iter().flat_map(|(_, _, c)| f(c)).collect());
+    let labels = |f: &dyn Fn(Site, Split) -> &'static str| {
+        strings(parts.iter().flat_map(|(site, split, c)| vec![f(*site, *split); c.mean.len()]))
+    };
+    work.file(&channels_file(block), &mut |path| {
+        let rows: usize = parts.iter().map(|(_, _, c)| c.mean.len()).sum();
+        let columns = vec![
+            ("block", u32s(vec![block as u32; rows])),
+            ("site", labels(&|site, _| site.name())),
+            ("split", labels(&|_, split| split.name())),
+            ("channel", u32s(parts.iter().flat_map(|(_, _, c)| 0..c.mean.len() as u32).collect())),
+            ("count", u64s(parts.iter().flat_map(|(_, _, c)| vec![c.count; c.mean.len()]).collect())),
+            ("mean", each(&|c| c.mean.clone())),
+            ("variance", each(&|c| (0..c.mean.len()).map(|j| c.variance(j)).collect())),
+            ("second_moment", each(&|c| c.second.clone())),
+            ("fourth_moment", each(&|c| c.fourth.clone())),
+            ("max_abs", f32s(parts.iter().flat_map(|(_, _, c)| c.max_abs.clone()).collect())),
+            ("outlier_tokens", u64s(parts.iter().flat_map(|(_, _, c)| c.outlier_tokens.clone()).collect())),
+        ];
+        parquet_io::write(path, columns)
+    })
+}
+
+/// Reads the channel statistics of one site of one block.
+pub fn read_site(artifact: &Artifact, block: usize, site: Site) -> Result<SiteStats> {
+    let path = artifact.path(&channels_file(block))?;
+    let table = Table::read(path)?;
+    let (sites, splits) = (table.strings("site")?, table.strings("split")?);
+    let (count, outlier) = (table.u64("count")?, table.u64("outlier_tokens")?);
+    let (mean, second, fourth) = (table.f64("mean")?, table.f64("second_moment")?, table.f64("fourth_moment")?);
+    let max_abs = table.f32("max_abs")?;
+    let mut out = SiteStats::default();
+    for i in (0..table.rows()).filter(|&i| sites[i] == site.name()) {
+        let c = if splits[i] == Split::Fit.name() { &mut out.fit } else { &mut out.heldout };
+        c.count = count[i];
+        c.mean.push(mean[i]);
+        c.second.push(second[i]);
+        c.fourth.push(fourth[i]);
+        c.max_abs.push(max_abs[i]);
+        c.outlier_tokens.push(outlier[i]);
+    }
+    bail_if(out.fit.count == 0, || Fault::data(format!("no rows of site {site}")).at(path.display()))?;
+    Ok(out)
+}
+
+/// Writes the packed lower triangle (row by row, n(n+1)/2 values) of H = XᵀX/T.
+pub fn write_gram(path: &Path, packed: Vec<f32>) -> Result<()> {
+    parquet_io::write(path, vec![("h", f32s(packed))])
+}
+
+/// Reads the Gram matrix of a site with `n` channels over a split.
+pub fn read_gram(artifact: &Artifact, block: usize, site: Site, split: Split, n: usize) -> Result<Vec<f32>> {
+    let path = artifact.path(&gram_file(block, site, split))?;
+    let packed = Table::read(path)?.f32("h")?;
+    bail_if(packed.len() != n * (n + 1) / 2, || {
+        Fault::data(format!("{} values are not the triangle of a {n} × {n} matrix", packed.len())).at(path.display())
+    })?;
+    Ok(packed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_splits_equals_the_moments_of_all_tokens() {
+        let stats = |x: &[f64]| ChannelStats {
+            count: x.len() as u64,
+            mean: vec![x.iter().sum::<f64>() / x.len() as f64],
+            second: vec![x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64],
+            fourth: vec![x.iter().map(|v| v.powi(4)).sum::<f64>() / x.len() as f64],
+            max_abs: vec![x.iter().fold(0.0, |m, v| v.abs().max(m)) as f32],
+            outlier_tokens: vec![1],
+        };
+        let merged = stats(&[1.0, 2.0, -3.0]).merged(&stats(&[4.0]));
+        let all = stats(&[1.0, 2.0, -3.0, 4.0]);
+        assert!((merged.mean[0] - all.mean[0]).abs() < 1e-12 && (merged.fourth[0] - all.fourth[0]).abs() < 1e-9);
+        assert!((merged.variance(0) - 6.5).abs() < 1e-12);
+        assert_eq!((merged.count, merged.max_abs[0], merged.outlier_tokens[0]), (4, 4.0, 2));
+    }
+}

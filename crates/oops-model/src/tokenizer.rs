@@ -1,0 +1,46 @@
+//! Text to token ids and back, without special tokens of its own accord.
+
+use oops_core::{Fault, Result};
+
+/// A model's tokenizer.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    bos: Option<u32>,
+}
+
+impl Tokenizer {
+    /// Reads the text of a `tokenizer.json`; `bos` comes from the model's configuration.
+    pub fn from_json(json: &str, bos: Option<u32>) -> Result<Self> {
+        let inner = json
+            .parse::<tokenizers::Tokenizer>()
+            .map_err(|e| Fault::data(format!("tokenizer.json cannot be used: {e}")))?;
+        Ok(Self { inner, bos })
+    }
+
+    /// Token ids of `text`; no special token is added.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false);
+        let encoding = encoding.map_err(|e| Fault::data(format!("the text cannot be tokenised: {e}")))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Text of `ids`; special tokens are left out.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, true).map_err(|e| Fault::data(format!("the tokens cannot be decoded: {e}")))
+    }
+
+    /// Number of tokens, added tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The text of a `tokenizer.json` for this tokenizer.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(false).map_err(|e| Fault::internal(format!("the tokenizer cannot be written: {e}")))
+    }
+
+    /// Beginning-of-sequence token of the model.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+}

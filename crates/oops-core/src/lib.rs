@@ -6,10 +6,12 @@ mod digest;
 mod dims;
 mod fault;
 mod plan;
+mod rng;
 mod unit;
 
 pub use digest::Digest;
 pub use dims::{BlockDims, ModelDims, Site};
 pub use fault::{Class, Fault, Result, bail_if, nearest};
 pub use plan::{BlockPlan, Plan};
+pub use rng::Rng;
 pub use unit::{Unit, UnitKind};

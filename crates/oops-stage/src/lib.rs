@@ -6,12 +6,14 @@
 mod cx;
 mod erased;
 mod facts;
+mod memory;
 mod registry;
 mod workdir;
 
 pub use cx::{Cx, NoProgress, Progress};
 pub use erased::{AnyStage, erase};
 pub use facts::{Facts, PortFacts, TokensFacts};
+pub use memory::peak_rss_bytes;
 pub use registry::Registry;
 pub use workdir::{Finished, Workdir};
 

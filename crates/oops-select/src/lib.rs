@@ -1,1 +1,8 @@
-//! Scores and a budget to a plan
+//! Selection: scores and a budget to a plan. A method is one file in `methods/`; bundles (what can go in one step,
+//! legally) and the stage around a method exist once.
+
+mod bundle;
+mod methods;
+mod stage;
+
+pub use methods::stages;

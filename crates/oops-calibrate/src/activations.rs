@@ -1,0 +1,226 @@
+//! `calibrate.activations`: one pass over the dense model.
+
+use std::time::Instant;
+
+use oops_artifact::{Kind, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, gram_file, json, write_block, write_gram};
+use oops_core::{BlockDims, Fault, Result, Site, bail_if};
+use oops_linalg::Gram;
+use oops_model::{Checkpoint, Decoder, gemm_ceiling, with_values};
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, Workdir, peak_rss_bytes};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    flops,
+    hidden::{self, Batch},
+    moments::Moments,
+};
+
+/// Parameters of [`Activations`].
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Accumulate the Gram matrix XᵀX/T of each site (needed by `reconstruct.ridge`).
+    gram: bool,
+    /// Fraction of the sequences that only judge (never fitted on): every 1/fraction-th sequence; 0 for none.
+    heldout_fraction: f64,
+    /// Tokens that go through a block together; bounds the memory for inner activations, changes no more than rounding.
+    batch_tokens: usize,
+    /// A token is an outlier of a channel if |x| exceeds this many times the RMS of its row.
+    outlier_rms: f64,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { gram: true, heldout_fraction: 0.1, batch_tokens: 4096, outlier_rms: 6.0 }
+    }
+}
+
+impl Params {
+    fn period(&self) -> usize {
+        if self.heldout_fraction > 0.0 { (1.0 / self.heldout_fraction).round() as usize } else { 0 }
+    }
+}
+
+/// Activation statistics.
+pub struct Activations;
+
+impl Stage for Activations {
+    type Params = Params;
+    const NAME: &'static str = "calibrate.activations";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "runs the model and accumulates channel moments and Gram matrices at every site";
+    const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::one("tokens", Kind::Tokens)];
+    const OUTPUT: Kind = Kind::Stats;
+
+    fn check(params: &Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
+        bail_if(!(0.0..=0.5).contains(&params.heldout_fraction), || {
+            Fault::config("`heldout_fraction` must be in 0…0.5")
+        })?;
+        bail_if(params.batch_tokens == 0, || Fault::config("`batch_tokens` must be at least 1"))?;
+        bail_if(params.outlier_rms.is_nan() || params.outlier_rms <= 0.0, || {
+            Fault::config("`outlier_rms` must be above 0")
+        })?;
+        Ok(Facts { model: inputs.one("model").model, gram: Some(params.gram), ..Facts::default() })
+    }
+
+    fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
+        let checkpoint = Checkpoint::open(&inputs.one("model")?.paths)?;
+        let tokens = TokenSet::read(inputs.one("tokens")?)?;
+        let dims = &checkpoint.config().dims;
+        tokens.check_vocab(dims.vocab)?;
+        let decoder = Decoder::new(checkpoint.config(), tokens.sequences.iter().map(Vec::len).max().unwrap_or(0))?;
+        let mut batches = hidden::embed(&checkpoint, &decoder, &tokens, params.period(), params.batch_tokens)?;
+        bail_if(!batches.iter().any(|b| b.split == Split::Fit), || {
+            Fault::data("every calibration sequence is held out").help("use more sequences or a smaller fraction")
+        })?;
+        let first = resume(cx, &mut batches, dims.blocks.len())?;
+        cx.progress.begin(dims.blocks.len() as u64, "blocks");
+        cx.progress.advance(first as u64);
+        let start = Instant::now();
+        let mut clock = Clock::default();
+        for l in first..dims.blocks.len() {
+            cx.check_cancelled()?;
+            one_block(params, &checkpoint, &decoder, l, &mut batches, cx, &mut clock)
+                .map_err(|f| f.at(format!("block {l}")))?;
+            cx.progress.advance(1);
+        }
+        cx.work.forget(&state(dims.blocks.len() - 1));
+        let seconds = start.elapsed().as_secs_f64();
+        report_speed(params, &checkpoint, &batches, first, seconds, &clock, cx)?;
+        let count = |s: Split| batches.iter().filter(move |b| b.split == s).flat_map(|b| b.lengths.clone());
+        let info = StatsInfo {
+            dims: dims.clone(),
+            sequences: Split::ALL.map(|s| count(s).count()),
+            tokens: Split::ALL.map(|s| count(s).sum()),
+            gram: params.gram,
+            outlier_rms: params.outlier_rms,
+        };
+        cx.work.write(SUMMARY, |path| json::write(path, &info))
+    }
+}
+
+/// Seconds spent in the parts of the pass.
+#[derive(Default, Serialize)]
+struct Clock {
+    load: f64,
+    forward: f64,
+    gram: f64,
+    moments: f64,
+    write: f64,
+}
+
+/// Adds the time of `f` to `slot`.
+fn timed<T>(slot: &mut f64, f: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let out = f();
+    *slot += start.elapsed().as_secs_f64();
+    out
+}
+
+/// Checkpoint of the residual stream after `block`.
+fn state(block: usize) -> String {
+    Workdir::state(&format!("hidden-{block:03}.bin"))
+}
+
+/// Continues behind the last block whose statistics and residual stream an earlier, killed run has finished.
+fn resume(cx: &Cx<'_>, batches: &mut [Batch], blocks: usize) -> Result<usize> {
+    let Some(last) = (0..blocks).rev().find(|&l| cx.work.is_done(&state(l))) else { return Ok(0) };
+    hidden::load(&cx.work.path(&state(last)), batches)?;
+    Ok(last + 1)
+}
+
+/// Accumulators of one site: moments and Gram matrix per split.
+struct SiteAccumulator {
+    moments: [Moments; 2],
+    gram: Option<[Gram; 2]>,
+}
+
+impl SiteAccumulator {
+    fn new(params: &Params, dims: &BlockDims, site: Site) -> Self {
+        let n = dims.width(site);
+        Self {
+            moments: Split::ALL.map(|_| Moments::new(n, params.outlier_rms)),
+            gram: params.gram.then(|| Split::ALL.map(|_| Gram::new(n))),
+        }
+    }
+}
+
+fn one_block(
+    params: &Params,
+    checkpoint: &Checkpoint,
+    decoder: &Decoder,
+    l: usize,
+    batches: &mut [Batch],
+    cx: &Cx<'_>,
+    clock: &mut Clock,
+) -> Result<()> {
+    let block = timed(&mut clock.load, || checkpoint.block(l))?;
+    let mut sites = Site::ALL.map(|s| SiteAccumulator::new(params, &block.dims, s));
+    for batch in batches.iter_mut() {
+        let (mut in_gram, mut in_moments) = (0.0, 0.0);
+        let start = Instant::now();
+        let split = batch.split as usize;
+        batch.x = decoder.block(&block, &batch.x, &batch.lengths, &mut |site, x| {
+            let acc = &mut sites[site as usize];
+            with_values(x, |values| {
+                timed(&mut in_moments, || acc.moments[split].add(values));
+                if let Some(gram) = &mut acc.gram {
+                    timed(&mut in_gram, || gram[split].add(values));
+                }
+            })
+        })?;
+        clock.gram += in_gram;
+        clock.moments += in_moments;
+        clock.forward += start.elapsed().as_secs_f64() - in_gram - in_moments;
+    }
+    timed(&mut clock.write, || publish(l, sites, batches, cx))
+}
+
+/// Writes the block's statistics, then the residual stream that the next block starts from.
+fn publish(l: usize, sites: [SiteAccumulator; 2], batches: &[Batch], cx: &Cx<'_>) -> Result<()> {
+    let stats: Vec<(Site, SiteStats)> = Site::ALL
+        .into_iter()
+        .zip(&sites)
+        .map(|(site, s)| (site, SiteStats { fit: s.moments[0].finish(), heldout: s.moments[1].finish() }))
+        .collect();
+    for ((site, acc), (_, stats)) in Site::ALL.into_iter().zip(sites).zip(&stats) {
+        for (split, gram) in Split::ALL.into_iter().zip(acc.gram.into_iter().flatten()) {
+            let count = if split == Split::Fit { stats.fit.count } else { stats.heldout.count };
+            if count > 0 {
+                cx.work.write(&gram_file(l, site, split), |path| write_gram(path, gram.mean_packed(count)))?;
+            }
+        }
+    }
+    write_block(&cx.work, l, &stats)?;
+    cx.work.write(&state(l), |path| hidden::save(path, batches))?;
+    if l > 0 {
+        cx.work.forget(&state(l - 1));
+    }
+    Ok(())
+}
+
+/// Records speed beside the machine's GEMM rate, measured right after the pass, and the peak of memory.
+fn report_speed(
+    params: &Params,
+    checkpoint: &Checkpoint,
+    batches: &[Batch],
+    first: usize,
+    seconds: f64,
+    clock: &Clock,
+    cx: &Cx<'_>,
+) -> Result<()> {
+    let mut dims = checkpoint.config().dims.clone();
+    dims.blocks.drain(..first);
+    let lengths: Vec<usize> = batches.iter().flat_map(|b| b.lengths.clone()).collect();
+    let gflops = flops::of_pass(&dims, &lengths, params.gram) / seconds.max(1e-9) / 1e9;
+    cx.measure("peak_rss_bytes", peak_rss_bytes());
+    let ceiling = gemm_ceiling()?;
+    cx.measure("seconds", clock);
+    cx.measure("blocks_run", dims.blocks.len());
+    cx.measure("tokens_per_s", lengths.iter().sum::<usize>() as f64 / seconds.max(1e-9));
+    cx.measure("gflops", gflops);
+    cx.measure("gemm_ceiling_gflops", ceiling);
+    cx.measure("share_of_gemm_ceiling", gflops / ceiling);
+    Ok(())
+}

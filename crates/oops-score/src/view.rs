@@ -1,0 +1,111 @@
+//! What a method sees of one block: weights and the statistics of its sites.
+
+use oops_artifact::ChannelStats;
+use oops_core::{BlockDims, Result, Site, UnitKind};
+use oops_model::{Block, Linear, with_values};
+
+/// One block, as a scoring method sees it.
+pub struct BlockView<'a> {
+    /// Widths.
+    pub dims: &'a BlockDims,
+    /// Weights.
+    pub block: &'a Block,
+    pub(crate) stats: [ChannelStats; 2],
+}
+
+impl BlockView<'_> {
+    /// Statistics of a site over all calibration tokens; empty if the method needs none.
+    pub fn stats(&self, site: Site) -> &ChannelStats {
+        &self.stats[site as usize]
+    }
+
+    fn projection(&self, site: Site) -> &Linear {
+        match site {
+            Site::AttnOut => &self.block.o,
+            Site::MlpDown => &self.block.down,
+        }
+    }
+
+    /// Reduces the columns of a site's projection (out × in): `f` maps a weight to what is summed per column.
+    fn columns(&self, site: Site, f: impl Fn(f64) -> f64) -> Result<(Vec<f64>, usize)> {
+        let n = self.dims.width(site);
+        with_values(&self.projection(site).weight, |w| {
+            let mut out = vec![0.0; n];
+            for row in w.chunks_exact(n) {
+                out.iter_mut().zip(row).for_each(|(o, &v)| *o += f(f64::from(v)));
+            }
+            (out, w.len() / n.max(1))
+        })
+    }
+
+    /// ‖W_j‖₂² per channel j of a site.
+    pub fn column_squares(&self, site: Site) -> Result<Vec<f64>> {
+        Ok(self.columns(site, |v| v * v)?.0)
+    }
+
+    /// mean_i |W_ij| per channel j of a site.
+    pub fn column_abs_means(&self, site: Site) -> Result<Vec<f64>> {
+        let (sums, rows) = self.columns(site, f64::abs)?;
+        Ok(sums.iter().map(|s| s / rows.max(1) as f64).collect())
+    }
+
+    /// ‖W_i‖₂² per output row i of a projection.
+    pub fn row_squares(&self, linear: &Linear) -> Result<Vec<f64>> {
+        let cols = linear.weight.dims().get(1).copied().unwrap_or(1).max(1);
+        let square = |row: &[f32]| row.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+        with_values(&linear.weight, |w| w.chunks_exact(cols).map(square).collect())
+    }
+
+    /// Reduces a site's channel scores to its units.
+    pub fn units(&self, kind: UnitKind, channels: &[f64], reduce: fn(&[f64]) -> f64) -> Vec<f64> {
+        (0..kind.count(self.dims)).map(|u| reduce(&channels[kind.channels(self.dims, u)])).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testkit {
+    //! A block small enough for mental arithmetic.
+    use oops_model::{matrix, vector};
+
+    use super::*;
+
+    pub(crate) struct Tiny {
+        block: Block,
+        stats: [ChannelStats; 2],
+    }
+
+    impl Tiny {
+        pub(crate) fn view(&self) -> BlockView<'_> {
+            BlockView { dims: &self.block.dims, block: &self.block, stats: self.stats.clone() }
+        }
+    }
+
+    fn linear(rows: usize, cols: usize, w: &[f32]) -> Linear {
+        Linear { weight: matrix(w.to_vec(), rows, cols).unwrap(), bias: None }
+    }
+
+    fn stats(second: &[f64], mean: &[f64]) -> ChannelStats {
+        ChannelStats { count: 10, mean: mean.to_vec(), second: second.to_vec(), ..ChannelStats::default() }
+    }
+
+    /// hidden 2, two KV groups of one query head of width 1, three FFN channels.
+    pub(crate) fn tiny() -> Tiny {
+        let ones = || vector(vec![1.0, 1.0]).unwrap();
+        let block = Block {
+            dims: BlockDims { query_heads: 2, kv_heads: 2, head_dim: 1, ffn: 3 },
+            input_norm: ones(),
+            q: linear(2, 2, &[1.0, 0.0, 0.0, 1.0]),
+            k: linear(2, 2, &[2.0, 0.0, 0.0, 2.0]),
+            v: linear(2, 2, &[3.0, 0.0, 0.0, 3.0]),
+            o: linear(2, 2, &[1.0, 2.0, 3.0, 4.0]),
+            q_norm: None,
+            k_norm: None,
+            ffn_norm: ones(),
+            gate: linear(3, 2, &[2.0, 0.0, 0.0, 2.0, 1.0, 1.0]),
+            up: linear(3, 2, &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
+            down: linear(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+        };
+        let stats = [stats(&[1.0, 1.0], &[0.0, 0.0]), stats(&[4.0, 1.0, 5.0], &[1.0, 0.0, 1.0])];
+        Tiny { block, stats }
+    }
+}

@@ -1,0 +1,118 @@
+//! `select.uniform`
+//!
+//! Every block loses the same fraction; inside a block, units go in order of score.
+//! *Attention.* Of n bundles (KV groups) a block loses the nearest whole number to ρ·n, halves rounding down, unless
+//! `attention_units` says how many. *FFN.* Gives the rest of the block's budget; what a block cannot spend is passed on
+//! to the next, so that the whole misses its budget by less than one bundle.
+//! *Reference.* The allocation of Wanda-sp and of Magnitude-sp in FLAP's comparison (arXiv 2312.11983).
+
+use oops_artifact::Scores;
+use oops_core::{Fault, Result, bail_if};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bundle::{Limits, Queue},
+    stage::{Common, Selected, Selector},
+};
+
+/// Parameters of uniform selection.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Params {
+    /// Fraction of the decoder's linear weights that goes, 0 ≤ ρ < 1.
+    remove_fraction: f64,
+    /// FFN widths after the cut are multiples of this.
+    #[serde(default = "crate::stage::one")]
+    channel_multiple: usize,
+    /// KV groups (or query heads per group) that stay in every block.
+    #[serde(default = "crate::stage::one")]
+    min_attention: usize,
+    /// Multiples of channels that stay in every block.
+    #[serde(default = "crate::stage::one")]
+    min_multiples: usize,
+    /// Attention bundles that every block loses; default: the nearest to its share.
+    #[serde(default)]
+    attention_units: Option<usize>,
+}
+
+pub(crate) struct Uniform;
+
+impl Selector for Uniform {
+    type Params = Params;
+    const NAME: &'static str = "select.uniform";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "the same fraction of every block, worst scores first";
+
+    fn common(p: &Params) -> Common {
+        let limits = Limits {
+            channel_multiple: p.channel_multiple,
+            min_attention: p.min_attention,
+            min_multiples: p.min_multiples,
+        };
+        Common { remove_fraction: p.remove_fraction, limits }
+    }
+
+    fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {
+        let dims = &scores.info.dims;
+        let mut taken = vec![0; queues.len()];
+        let (mut spent, mut share) = (0u64, 0.0);
+        for l in 0..dims.blocks.len() {
+            share += budget as f64 * dims.block_params(l) as f64 / dims.decoder_params() as f64;
+            // Rounded up to whole weights, so that the last block may spend the budget to the end.
+            let limit = (share.ceil() as u64).min(budget);
+            let attention = &queues[2 * l];
+            let units = scores.info.attention_unit.count(&dims.blocks[l]);
+            let per_bundle = attention.first().map_or(1, |b| b.members.len());
+            let nearest = (p.remove_fraction * (units / per_bundle) as f64 - 0.5).ceil().max(0.0) as usize;
+            let wanted = p.attention_units.unwrap_or(nearest);
+            bail_if(p.attention_units.is_some() && wanted > attention.len(), || {
+                Fault::config(format!("`attention_units` is {wanted}, but block {l} can lose {}", attention.len()))
+            })?;
+            for (queue, most) in [(2 * l, wanted), (2 * l + 1, usize::MAX)] {
+                for bundle in queues[queue].iter().take(most) {
+                    if spent + bundle.cost > limit {
+                        break;
+                    }
+                    spent += bundle.cost;
+                    taken[queue] += 1;
+                }
+            }
+        }
+        Ok(Selected { taken, details: serde_json::Value::Null })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oops_artifact::Scale;
+    use oops_core::UnitKind;
+
+    use super::*;
+    use crate::bundle::{bundles, testkit::*};
+
+    #[test]
+    fn blocks_lose_equally_and_the_budget_is_met_to_one_bundle() {
+        let s = scores(UnitKind::KvGroup, Scale::Damage);
+        let queues = bundles(&s, &LIMITS);
+        for percent in [0, 10, 20, 30, 50, 70] {
+            let p: Params =
+                serde_json::from_value(serde_json::json!({"remove_fraction": f64::from(percent) / 100.0})).unwrap();
+            let budget = s.info.dims.decoder_params() * percent as u64 / 100;
+            let taken = Uniform::select(&p, &s, &queues, budget).unwrap().taken;
+            let spent: u64 = queues.iter().zip(&taken).flat_map(|(q, &t)| &q[..t]).map(|b| b.cost).sum();
+            assert!(spent <= budget && budget - spent < 24, "{percent} %: {spent} of {budget}");
+            assert!(taken.chunks(2).all(|c| c[0] == taken[0] && c[1].abs_diff(taken[1]) <= 1), "{taken:?}");
+        }
+    }
+
+    #[test]
+    fn half_a_group_rounds_down() {
+        // Of three groups, 50 % would be 1.5: one goes.
+        let s = scores(UnitKind::KvGroup, Scale::Damage);
+        let queues = bundles(&s, &LIMITS);
+        let p: Params = serde_json::from_value(serde_json::json!({"remove_fraction": 0.5})).unwrap();
+        let taken = Uniform::select(&p, &s, &queues, s.info.dims.decoder_params() / 2).unwrap().taken;
+        assert_eq!(taken[0], 1);
+    }
+}

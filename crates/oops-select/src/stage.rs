@@ -1,0 +1,112 @@
+//! The stage around a selection method: budget, limits, plan, summary.
+
+use std::marker::PhantomData;
+
+use oops_artifact::{Kind, PlanInfo, Scores, write_plan};
+use oops_core::{Fault, ModelDims, Result, UnitKind, bail_if};
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::bundle::{Limits, Queue, bundles, check_budget, plan_without};
+
+/// Default of every `at least one` parameter.
+pub(crate) fn one() -> usize {
+    1
+}
+
+/// What every selection method is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Common {
+    /// Fraction of the decoder's linear weights that goes.
+    pub(crate) remove_fraction: f64,
+    /// What must stay.
+    pub(crate) limits: Limits,
+}
+
+impl Common {
+    /// Linear weights that may go.
+    fn budget(&self, dims: &ModelDims) -> u64 {
+        (self.remove_fraction * dims.decoder_params() as f64).floor() as u64
+    }
+}
+
+/// What a method chose.
+pub(crate) struct Selected {
+    /// Bundles taken from the front of each queue.
+    pub(crate) taken: Vec<usize>,
+    /// Anything else the method has to say.
+    pub(crate) details: Value,
+}
+
+/// A selection method: one pure function from queues of bundles and a budget to how many of each go.
+pub(crate) trait Selector: Send + Sync + 'static {
+    /// Parameters; must include those of [`Common`].
+    type Params: Serialize + DeserializeOwned + JsonSchema;
+    /// Stage name, `select.…`.
+    const NAME: &'static str;
+    /// Algorithm version.
+    const VERSION: u32;
+    /// One line for `oops stages`.
+    const ABOUT: &'static str;
+
+    /// The common part of the parameters.
+    fn common(params: &Self::Params) -> Common;
+
+    /// How many bundles go from the front of each queue, costing at most `budget` weights.
+    fn select(params: &Self::Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected>;
+}
+
+/// The stage of a method.
+pub(crate) struct SelectStage<S>(PhantomData<S>);
+
+impl<S: Selector> Stage for SelectStage<S> {
+    type Params = S::Params;
+    const NAME: &'static str = S::NAME;
+    const VERSION: u32 = S::VERSION;
+    const ABOUT: &'static str = S::ABOUT;
+    const INPUTS: &'static [Port] = &[Port::optional("model", Kind::Model), Port::one("scores", Kind::Scores)];
+    const OUTPUT: Kind = Kind::Plan;
+
+    fn check(params: &S::Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
+        let common = S::common(params);
+        bail_if(!(0.0..1.0).contains(&common.remove_fraction), || {
+            Fault::config(format!("`remove_fraction` is {}, but must be in 0 ≤ … < 1", common.remove_fraction))
+        })?;
+        let Limits { channel_multiple, min_attention, min_multiples } = common.limits;
+        bail_if(channel_multiple == 0 || min_attention == 0 || min_multiples == 0, || {
+            Fault::config("`channel_multiple`, `min_attention` and `min_multiples` must be at least 1")
+        })?;
+        let facts = inputs.one("scores").model.or(inputs.one("model").model);
+        if let Some(dims) = &facts {
+            // Query heads free less than KV groups; what is impossible for the easier unit is impossible for both.
+            check_budget(dims, UnitKind::KvGroup, &common.limits, common.budget(dims))?;
+        }
+        Ok(Facts { model: facts, ..Facts::default() })
+    }
+
+    fn run(params: &S::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
+        let scores = Scores::read(inputs.one("scores")?)?;
+        let dims = &scores.info.dims;
+        let common = S::common(params);
+        let budget = common.budget(dims);
+        check_budget(dims, scores.info.attention_unit, &common.limits, budget)?;
+        let queues = bundles(&scores, &common.limits);
+        let selected = S::select(params, &scores, &queues, budget)?;
+        let plan = plan_without(dims, &queues, &selected.taken);
+        plan.check(dims)?;
+        let removed = plan.removed_params(dims);
+        bail_if(removed > budget, || Fault::internal(format!("the plan removes {removed} weights of {budget}")))?;
+        let info = PlanInfo {
+            method: S::NAME.to_owned(),
+            remove_fraction: common.remove_fraction,
+            removed_fraction: removed as f64 / dims.decoder_params() as f64,
+            removed_params: removed,
+            before: dims.clone(),
+            after: plan.apply(dims),
+            details: selected.details,
+        };
+        write_plan(&cx.work, &plan, &info)
+    }
+}

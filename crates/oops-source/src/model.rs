@@ -1,0 +1,56 @@
+//! `source.model`: a checkpoint on this machine, by reference.
+
+use std::path::Path;
+
+use oops_artifact::{Kind, SUMMARY, json};
+use oops_core::{Fault, Result};
+use oops_model::Checkpoint;
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Parameters of [`SourceModel`].
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json), a `.gguf` file, or a folder with one
+    /// `.gguf`; relative to the pipeline file.
+    path: String,
+}
+
+/// A checkpoint; its files are linked, never copied.
+pub struct SourceModel;
+
+impl Stage for SourceModel {
+    type Params = Params;
+    const NAME: &'static str = "source.model";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "a checkpoint: Hugging Face folder or GGUF file";
+    const INPUTS: &'static [Port] = &[];
+    const OUTPUT: Kind = Kind::Model;
+    const UNKEYED: &'static [&'static str] = &["path"];
+
+    fn sources(params: &Params, base: &Path) -> Result<Vec<Source>> {
+        let files = Checkpoint::files(&base.join(&params.path))?;
+        Ok(files.into_iter().map(|(name, path)| Source { name, path }).collect())
+    }
+
+    fn check(_: &Params, _: &PortFacts, sources: &[Source]) -> Result<Facts> {
+        let files = sources.iter().map(|s| (s.name.clone(), s.path.clone())).collect();
+        let checkpoint = Checkpoint::open(&files)?;
+        Ok(Facts { model: Some(checkpoint.config().dims.clone()), ..Facts::default() })
+    }
+
+    fn run(_: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
+        let files = inputs.sources.iter().map(|s| (s.name.clone(), s.path.clone())).collect();
+        let checkpoint = Checkpoint::open(&files)?;
+        inputs.sources.iter().for_each(|s| cx.work.link_source(s));
+        cx.work.write(SUMMARY, |path| {
+            let dims = &checkpoint.config().dims;
+            if dims.blocks.is_empty() {
+                return Err(Fault::data("the checkpoint has no decoder blocks"));
+            }
+            json::write(path, dims)
+        })
+    }
+}

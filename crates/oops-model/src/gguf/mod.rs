@@ -1,0 +1,118 @@
+//! Models in GGUF files, read without any runtime of that format: [`container`] finds, [`dequant`] decodes, [`names`]
+//! and [`permute`] translate to Hugging Face's conventions, [`config`] and [`tokenizer`] read the metadata.
+//! Everything about a file is checked when it is opened; weights are decoded when they are asked for.
+
+mod config;
+mod container;
+mod cursor;
+mod dequant;
+mod format;
+mod kquant;
+mod metadata;
+mod names;
+mod permute;
+mod rope;
+#[cfg(test)]
+mod testing;
+mod tokenizer;
+
+use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+
+use container::{Container, TensorInfo};
+use oops_core::{Fault, Result, bail_if};
+
+use crate::{ModelConfig, source::TensorSource};
+
+/// A file's bytes, mapped or in memory.
+type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// An opened GGUF file.
+pub(crate) struct GgufModel {
+    /// The configuration.
+    pub(crate) config: ModelConfig,
+    /// The weights, by Hugging Face name.
+    pub(crate) tensors: Box<dyn TensorSource>,
+    /// Text of the `tokenizer.json` that the metadata stand for.
+    pub(crate) tokenizer_json: String,
+    /// Beginning-of-sequence token.
+    pub(crate) bos: Option<u32>,
+}
+
+/// Opens a GGUF file: versions 2 and 3, one part, architectures llama, deci, qwen2 and qwen3.
+pub(crate) fn open_gguf(path: &Path) -> Result<GgufModel> {
+    open_bytes(map(path)?).map_err(|f| f.at(path.display()))
+}
+
+fn map(path: &Path) -> Result<Bytes> {
+    let file = File::open(path).map_err(|e| Fault::reading(path, &e))?;
+    #[expect(
+        unsafe_code,
+        reason = "a mapping is the only way to read a large model without copying it; checkpoints \
+                                    are immutable inputs, and a file that another process cuts short ends this one"
+    )]
+    let mapped = unsafe { memmap2::Mmap::map(&file) };
+    Ok(Arc::new(mapped.map_err(|e| Fault::reading(path, &e))?))
+}
+
+fn open_bytes(bytes: Bytes) -> Result<GgufModel> {
+    let container = Container::read(bytes)?;
+    let architecture = config::architecture(&container.metadata)?;
+    let config = config::read(&container, architecture)?;
+    let tokenizer_json = tokenizer::tokenizer_json(&container.metadata)?;
+    let head_dim = architecture.permuted.then(|| config.dims.blocks.first().map_or(0, |b| b.head_dim));
+    let tensors = Tensors { names: translate(&container)?, container, head_dim };
+    Ok(GgufModel { bos: config.bos, config, tensors: Box::new(tensors), tokenizer_json })
+}
+
+/// Hugging Face name → GGUF name.
+fn translate(c: &Container) -> Result<BTreeMap<String, String>> {
+    let one = |gguf: &String| match names::hugging_face(gguf) {
+        Some(hf) => Ok((hf, gguf.clone())),
+        None => Err(Fault::data("no supported architecture has this tensor").at(format!("tensor `{gguf}`"))),
+    };
+    c.tensors.keys().filter(|n| *n != names::ROPE_FACTORS).map(one).collect()
+}
+
+/// The weights of a file.
+struct Tensors {
+    container: Container,
+    names: BTreeMap<String, String>,
+    /// Channels per head where query and key rows are stored permuted.
+    head_dim: Option<usize>,
+}
+
+impl Tensors {
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.container.tensors.get(self.names.get(name)?)
+    }
+}
+
+/// Whether a tensor's rows are those of queries or keys.
+fn turns(name: &str) -> bool {
+    [".q_proj.", ".k_proj."].iter().any(|part| name.contains(part))
+}
+
+impl TensorSource for Tensors {
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.info(name)?.shape.clone())
+    }
+
+    fn load_f32(&self, name: &str) -> Result<Vec<f32>> {
+        let place = |f: Fault| f.at(format!("tensor `{name}`"));
+        let info = self.info(name).ok_or_else(|| place(Fault::data("the tensor is missing")))?;
+        let values = dequant::dequantize(info.format, self.container.data(info)).map_err(place)?;
+        let Some(d) = self.head_dim.filter(|_| turns(name)) else { return Ok(values) };
+        let width = if info.shape.len() == 1 { 1 } else { info.shape[info.shape.len() - 1] };
+        bail_if(!values.len().is_multiple_of(d * width), || {
+            place(Fault::data(format!("shape {:?} is not whole heads of {d} rows", info.shape)))
+        })?;
+        Ok(permute::unpermute(&values, d, width))
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.container.tensors.values().map(|t| t.span.len() as u64).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,17 @@ mod tests {
         }
     }
 
+    /// More than one task, and the same bits whatever the number of threads.
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let bytes: Vec<u8> = (0..1000 * Format::Q4K.bytes()).map(|i| (i * i / 7) as u8 & 0x3f).collect();
+        let with = |n: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+            pool.install(|| dequantize(Format::Q4K, &bytes).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>())
+        };
+        assert_eq!(with(1), with(2));
+    }
+
     /// An independent implementation of the same layouts must give the same numbers on pseudo-random blocks.
     #[test]
     fn candles_own_decoder_agrees_on_every_format() {

@@ -1,6 +1,6 @@
 //! A small GGUF writer for tests.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use super::Bytes;
 
@@ -13,6 +13,16 @@ pub(crate) struct Gguf {
 
 fn string(s: &str) -> Vec<u8> {
     [&(s.len() as u64).to_le_bytes(), s.as_bytes()].concat()
+}
+
+/// The folder of fixtures; says which test is skipped when there is none.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+pub(crate) fn fixtures(test: &str) -> Option<PathBuf> {
+    let found = std::env::var_os("OOPS_FIXTURES").map(PathBuf::from);
+    if found.is_none() {
+        eprintln!("skipped: {test} (OOPS_FIXTURES not set)");
+    }
+    found
 }
 
 /// Wraps bytes as a file.

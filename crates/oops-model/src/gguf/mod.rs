@@ -40,7 +40,8 @@ pub(crate) struct GgufModel {
 
 /// Opens a GGUF file: versions 2 and 3, one part, architectures llama, deci, qwen2 and qwen3.
 pub(crate) fn open_gguf(path: &Path) -> Result<GgufModel> {
-    open_bytes(map(path)?).map_err(|f| f.at(path.display()))
+    let file = path.display().to_string();
+    open_bytes(map(path)?, &file).map_err(|f| f.at(file))
 }
 
 fn map(path: &Path) -> Result<Bytes> {
@@ -54,13 +55,13 @@ fn map(path: &Path) -> Result<Bytes> {
     Ok(Arc::new(mapped.map_err(|e| Fault::reading(path, &e))?))
 }
 
-fn open_bytes(bytes: Bytes) -> Result<GgufModel> {
+fn open_bytes(bytes: Bytes, file: &str) -> Result<GgufModel> {
     let container = Container::read(bytes)?;
     let architecture = config::architecture(&container.metadata)?;
     let config = config::read(&container, architecture)?;
     let tokenizer_json = tokenizer::tokenizer_json(&container.metadata)?;
     let head_dim = architecture.permuted.then(|| config.dims.blocks.first().map_or(0, |b| b.head_dim));
-    let tensors = Tensors { names: translate(&container)?, container, head_dim };
+    let tensors = Tensors { file: file.to_owned(), names: translate(&container)?, container, head_dim };
     Ok(GgufModel { bos: config.bos, config, tensors: Box::new(tensors), tokenizer_json })
 }
 
@@ -75,6 +76,8 @@ fn translate(c: &Container) -> Result<BTreeMap<String, String>> {
 
 /// The weights of a file.
 struct Tensors {
+    /// Named in errors.
+    file: String,
     container: Container,
     names: BTreeMap<String, String>,
     /// Channels per head where query and key rows are stored permuted.
@@ -98,7 +101,7 @@ impl TensorSource for Tensors {
     }
 
     fn load_f32(&self, name: &str) -> Result<Vec<f32>> {
-        let place = |f: Fault| f.at(format!("tensor `{name}`"));
+        let place = |f: Fault| f.at(format!("tensor `{name}`")).at(&self.file);
         let info = self.info(name).ok_or_else(|| place(Fault::data("the tensor is missing")))?;
         let values = dequant::dequantize(info.format, self.container.data(info)).map_err(place)?;
         let Some(d) = self.head_dim.filter(|_| turns(name)) else { return Ok(values) };

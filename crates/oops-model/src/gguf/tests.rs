@@ -56,7 +56,7 @@ fn weights(mut g: Gguf) -> Gguf {
 }
 
 fn open(g: &Gguf) -> Result<GgufModel> {
-    open_bytes(bytes_of(g.bytes()))
+    open_bytes(bytes_of(g.bytes()), "tiny.gguf")
 }
 
 fn refusal(g: &Gguf) -> Fault {
@@ -75,7 +75,9 @@ fn a_tiny_model_opens_with_its_shape_names_and_tokenizer() {
     assert_eq!(m.tensors.shape("lm_head.weight"), None);
     assert_eq!(m.tensors.load_f32("model.layers.0.mlp.up_proj.weight").unwrap(), ramp(12));
     assert_eq!(m.tensors.stored_bytes(), 4 * (20 + 4 + 4 + 16 + 8 + 8 + 16 + 4 + 12 + 12 + 12));
-    assert!(m.tensors.load_f32("lm_head.weight").unwrap_err().to_string().contains("lm_head.weight"));
+    assert!(
+        m.tensors.load_f32("lm_head.weight").unwrap_err().to_string().contains("tiny.gguf, tensor `lm_head.weight`")
+    );
     assert!(m.tokenizer_json.parse::<tokenizers::Tokenizer>().is_ok());
 }
 
@@ -160,7 +162,7 @@ fn tensors_of_other_models_and_huge_counts_are_refused() {
 
 /// Reads everything that can be read.
 fn exercise(bytes: Vec<u8>) -> Result<()> {
-    let m = open_bytes(bytes_of(bytes))?;
+    let m = open_bytes(bytes_of(bytes), "tiny.gguf")?;
     crate::Tokenizer::from_json(&m.tokenizer_json, m.bos)?.encode("ab <s>")?;
     for l in 0..m.config.dims.blocks.len() {
         for name in ["self_attn.q_proj", "self_attn.k_proj", "mlp.down_proj"] {

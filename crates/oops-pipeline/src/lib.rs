@@ -1,1 +1,14 @@
-//! Pipeline files to a checked graph
+//! From a pipeline file to a checked graph of stages, with diagnostics that point into the text.
+
+mod build;
+mod check;
+mod document;
+mod graph;
+mod order;
+mod overrides;
+mod problem;
+mod raw;
+mod spots;
+
+pub use graph::{Graph, Node};
+pub use problem::{Place, Problem, Problems};

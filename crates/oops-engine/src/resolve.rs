@@ -1,0 +1,93 @@
+//! Finding the result of a stage whose inputs are known.
+
+use std::collections::BTreeMap;
+
+use oops_artifact::{Artifact, Entry, Tree};
+use oops_core::{Digest, Result};
+use oops_stage::SourceFile;
+use oops_store::{FileRef, Lookup, Record, RunLog};
+
+use crate::{Event, Reason, Session, key::preimage, reason::changes};
+
+/// A stage whose result is in the store.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The action key.
+    pub key: Digest,
+    /// What was recorded.
+    pub record: Record,
+    /// The files.
+    pub artifact: Artifact,
+}
+
+/// A stage whose inputs are known.
+pub(crate) struct Action {
+    pub(crate) key: Digest,
+    pub(crate) preimage: String,
+    pub(crate) sources: Vec<SourceFile>,
+}
+
+pub(crate) type Results = BTreeMap<usize, Resolved>;
+
+impl<'a> Session<'a> {
+    /// The action of node `i`; none while an input has no result.
+    pub(crate) fn action(&self, i: usize, results: &Results) -> Result<Option<Action>> {
+        let node = &self.graph.nodes[i];
+        if node.uses().any(|j| !results.contains_key(&j)) {
+            return Ok(None);
+        }
+        let of = |list: &Vec<usize>| list.iter().filter_map(|j| results.get(j)).collect();
+        let inputs: Vec<_> = node.inputs.iter().map(|(port, list)| (*port, of(list))).collect();
+        let sources = self.sources(i)?;
+        let preimage = preimage(node, self.graph.seed, &inputs, &sources)?;
+        Ok(Some(Action { key: Digest::of(preimage.as_bytes()), preimage, sources }))
+    }
+
+    fn sources(&self, i: usize) -> Result<Vec<SourceFile>> {
+        let read = |source: &oops_stage::Source| {
+            let reading = |bytes| self.observer.event(&Event::Reading { path: &source.path, bytes });
+            let file = self.store.source(&source.path, reading)?;
+            Ok(SourceFile { name: source.name.clone(), path: source.path.clone(), entry: entry(file) })
+        };
+        self.graph.nodes[i].sources.iter().map(read).collect()
+    }
+
+    /// Looks an action up. `Err` says why there is no usable result; none if it never ran.
+    pub(crate) fn find(&self, i: usize, key: &Digest) -> std::result::Result<Resolved, Option<String>> {
+        match self.store.lookup(key) {
+            Lookup::Miss => Err(None),
+            Lookup::Damaged(reason) => Err(Some(reason)),
+            Lookup::Hit(record) => self.resolved(i, *key, *record).map_err(Some),
+        }
+    }
+
+    /// A record with its files; `Err` if one vanished.
+    pub(crate) fn resolved(&self, i: usize, key: Digest, record: Record) -> std::result::Result<Resolved, String> {
+        let locate = |(name, file): (&String, &FileRef)| match self.store.locate(file) {
+            Some(path) => Ok((name.clone(), path)),
+            None => Err(format!("its file `{name}` is missing")),
+        };
+        let paths = record.files.iter().map(locate).collect::<std::result::Result<_, _>>()?;
+        let tree = Tree(record.files.iter().map(|(name, file)| (name.clone(), entry(*file))).collect());
+        Ok(Resolved { key, artifact: Artifact { kind: self.graph.nodes[i].stage.output(), tree, paths }, record })
+    }
+
+    /// Why an action without a result has to run, given the last run of the pipeline.
+    pub(crate) fn reason(&self, i: usize, action: &Action, last: Option<&RunLog>, damage: Option<String>) -> Reason {
+        if let Some(damage) = damage {
+            return Reason::Damaged(damage);
+        }
+        let Some(old) = last.and_then(|l| l.keys.get(&self.graph.nodes[i].name)) else { return Reason::New };
+        if *old == action.key {
+            return Reason::Gone;
+        }
+        match self.store.record(old) {
+            Ok(Some(record)) => Reason::Changed(changes(&record.preimage, &action.preimage)),
+            _ => Reason::New,
+        }
+    }
+}
+
+pub(crate) fn entry(file: FileRef) -> Entry {
+    Entry { digest: file.digest, bytes: file.bytes }
+}

@@ -1,0 +1,303 @@
+//! From a document to a graph: every name, key, type and connection is checked, and all problems are reported at once.
+
+use std::path::PathBuf;
+
+use oops_core::{Fault, nearest};
+use oops_stage::{AnyStage, Arity, Port, Registry};
+use serde_json::{Map, Value};
+use serde_yaml::{Mapping, Value as Yaml};
+
+use crate::{
+    Graph, Node, Problem, Problems,
+    document::Document,
+    order::{dag, order},
+    raw::{DEFAULT_KEYS, FILE_KEYS, RawDefaults, RawFile, RawInput, RawStage, STAGE_KEYS, VERSION},
+};
+
+/// An instance whose inputs are still names.
+struct Draft<'r> {
+    name: String,
+    stage: &'r dyn AnyStage,
+    params: Value,
+    inputs: Vec<(&'static Port, Vec<String>)>,
+    about: Option<String>,
+}
+
+struct Builder<'r> {
+    document: Document,
+    registry: &'r Registry,
+    problems: Vec<Problem>,
+    notes: Vec<String>,
+}
+
+/// Builds the graph of a document.
+pub(crate) fn build(file: PathBuf, document: Document, registry: &Registry) -> Result<Graph<'_>, Problems> {
+    let mut b = Builder { document, registry, problems: Vec::new(), notes: Vec::new() };
+    let raw = match b.file() {
+        Ok(raw) => raw,
+        Err(problem) => return Err(b.document.problems(vec![problem])),
+    };
+    let defaults = b.defaults(raw.defaults.as_ref());
+    let stages = raw.stages.unwrap_or_default();
+    let drafts: Vec<Option<Draft<'_>>> = stages.iter().map(|(key, value)| b.draft(key, value)).collect();
+    let names: Vec<&str> = stages.keys().filter_map(Yaml::as_str).collect();
+    let edges = b.connect(&drafts, &names);
+    if !b.problems.is_empty() {
+        return Err(b.document.problems(b.problems));
+    }
+    let drafts: Vec<Draft<'_>> = drafts.into_iter().flatten().collect();
+    let order = match order(&dag(drafts.len(), edges.iter().copied())) {
+        Ok(order) => order,
+        Err(cycle) => return Err(b.document.problems(vec![b.cycle(&cycle, &drafts)])),
+    };
+    let place: Vec<usize> = inverse(&order);
+    let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
+    let position = |name: &String| names.iter().position(|n| n == name).map(|i| place[i]);
+    let nodes = order.iter().filter_map(|&i| drafts[i].take()).map(|d| node(d, &position)).collect();
+    Ok(Graph {
+        file,
+        about: raw.about,
+        seed: defaults.seed,
+        nodes,
+        notes: b.notes,
+        dag: dag(order.len(), edges.iter().map(|&(a, b)| (place[a], place[b]))),
+        document: b.document,
+    })
+}
+
+fn inverse(order: &[usize]) -> Vec<usize> {
+    let mut place = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(position, &i)| place[i] = position);
+    place
+}
+
+fn node<'r>(draft: Draft<'r>, position: &impl Fn(&String) -> Option<usize>) -> Node<'r> {
+    let inputs = draft.inputs.iter().map(|(p, names)| (p.name, names.iter().filter_map(position).collect())).collect();
+    Node {
+        name: draft.name,
+        stage: draft.stage,
+        params: draft.params,
+        inputs,
+        about: draft.about,
+        sources: Vec::new(),
+        facts: oops_stage::Facts::default(),
+    }
+}
+
+impl<'r> Builder<'r> {
+    fn file(&self) -> Result<RawFile, Problem> {
+        let raw: RawFile = self.document.typed(&self.document.value, &[], FILE_KEYS)?;
+        if raw.version != VERSION {
+            let fault = Fault::config(format!("version {} of the pipeline format is not known", raw.version));
+            return Err(Problem::new(
+                fault.help(format!("allowed: {VERSION}")),
+                self.document.value_place(&["version"]),
+            ));
+        }
+        if raw.stages.as_ref().is_none_or(Mapping::is_empty) {
+            let fault = Fault::config("the pipeline has no stages")
+                .help("add at least one: `stages: { dense: { use: source.model, with: { path: … } } }`");
+            return Err(Problem::new(fault, self.document.key_place(&["stages"])));
+        }
+        Ok(raw)
+    }
+
+    fn defaults(&mut self, value: Option<&Yaml>) -> RawDefaults {
+        let Some(value) = value.filter(|v| !v.is_null()) else { return RawDefaults::default() };
+        let defaults: RawDefaults = match self.document.typed(value, &["defaults"], DEFAULT_KEYS) {
+            Ok(defaults) => defaults,
+            Err(problem) => {
+                self.problems.push(problem);
+                return RawDefaults::default();
+            }
+        };
+        if let Some(device) = defaults.device.as_deref().filter(|d| *d != "cpu") {
+            let fault = Fault::config(format!("the device `{device}` is not known")).help("allowed: cpu");
+            self.problems.push(Problem::new(fault, self.document.value_place(&["defaults", "device"])));
+        }
+        defaults
+    }
+
+    fn draft(&mut self, key: &Yaml, value: &Yaml) -> Option<Draft<'r>> {
+        self.try_draft(key, value).map_err(|p| self.problems.push(p)).ok()
+    }
+
+    fn try_draft(&mut self, key: &Yaml, value: &Yaml) -> Result<Draft<'r>, Problem> {
+        let name = key.as_str().filter(|n| is_name(n)).ok_or_else(|| {
+            let shown = serde_yaml::to_string(key).unwrap_or_default().trim().to_owned();
+            let fault = Fault::config(format!("`{shown}` cannot be the name of a stage"))
+                .help("allowed: letters, digits, `_` and `-`, beginning with a letter");
+            Problem::new(fault, self.document.key_place(&["stages", &shown]))
+        })?;
+        let mut raw: RawStage = self.document.typed(value, &["stages", name], STAGE_KEYS)?;
+        let stage = self
+            .registry
+            .get(&raw.stage)
+            .map_err(|f| Problem::new(f, self.document.value_place(&["stages", name, "use"])))?;
+        self.drop_after_swap(name, stage, &mut raw);
+        let params = self.params(name, stage, raw.with.as_ref())?;
+        let inputs = self.inputs(name, stage, &raw.inputs.unwrap_or_default())?;
+        Ok(Draft { name: name.to_owned(), stage, params, inputs, about: raw.about })
+    }
+
+    /// After `--set name.use=…`, parameters and inputs that the file gives to the old stage and the new one does not
+    /// know are dropped.
+    fn drop_after_swap(&mut self, name: &str, stage: &dyn AnyStage, raw: &mut RawStage) {
+        let original = self.document.original.get("stages").and_then(|s| s.get(name));
+        let used = original.and_then(|s| s.get("use")).and_then(Yaml::as_str);
+        if used.is_none_or(|u| u == raw.stage) {
+            return;
+        }
+        let ports: Vec<&str> = stage.inputs().iter().map(|p| p.name).collect();
+        let params = properties(stage);
+        let params: Vec<&str> = params.iter().map(String::as_str).collect();
+        let sections = [("with", &mut raw.with, &params), ("in", &mut raw.inputs, &ports)];
+        for (section, map, known) in sections {
+            let Some(map) = map else { continue };
+            let path = |key: &str| ["stages", name, section, key].map(str::to_owned).to_vec();
+            let set = |key: &str| self.document.overrides().any(|o| o.path.starts_with(&path(key)));
+            let unknown: Vec<String> = map.keys().filter_map(Yaml::as_str).map(str::to_owned).collect();
+            for key in unknown.iter().filter(|k| !known.contains(&k.as_str()) && !set(k)) {
+                map.remove(key.as_str());
+                self.notes
+                    .push(format!("{name}: {} has no `{key}`, so the file's {section}.{key} is dropped", stage.name()));
+            }
+        }
+    }
+
+    fn params(&self, name: &str, stage: &dyn AnyStage, with: Option<&Mapping>) -> Result<Value, Problem> {
+        let path = ["stages", name, "with"];
+        let with = with.cloned().unwrap_or_default();
+        let json = serde_json::to_value(&with).map_err(|e| {
+            let fault = Fault::config(format!("parameters must be JSON-like values: {e}"));
+            Problem::new(fault, self.document.key_place(&path))
+        })?;
+        stage.resolve(&json).map_err(|fault| {
+            let one_key = |key: &str| {
+                let one = Value::Object(Map::from_iter([(key.to_owned(), json[key].clone())]));
+                stage.resolve(&one).err().map(|f| f.what().to_owned())
+            };
+            let known = properties(stage);
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let mut problem =
+                self.document.blame(fault.what(), &path, &known, with.keys().filter_map(Yaml::as_str), one_key);
+            problem.fault = problem.fault.help(format!("parameters of {}: {}", stage.name(), known.join(", ")));
+            problem
+        })
+    }
+
+    fn inputs(
+        &self,
+        name: &str,
+        stage: &dyn AnyStage,
+        map: &Mapping,
+    ) -> Result<Vec<(&'static Port, Vec<String>)>, Problem> {
+        let ports = stage.inputs();
+        let mut connected = std::collections::BTreeMap::new();
+        for (key, value) in map {
+            let key = key.as_str().unwrap_or_default();
+            let path = ["stages", name, "in", key];
+            let port = ports
+                .iter()
+                .find(|p| p.name == key)
+                .ok_or_else(|| Problem::new(unknown_port(key, stage), self.document.key_place(&path)))?;
+            let input: RawInput = self.document.typed(value, &path, &[])?;
+            if port.arity != Arity::Many && matches!(input, RawInput::List(_)) {
+                let fault = Fault::config(format!("the port `{key}` takes one {}, not a list", port.kind))
+                    .help("write the name without brackets");
+                return Err(Problem::new(fault, self.document.value_place(&path)));
+            }
+            if input.names().is_empty() {
+                let fault = Fault::config(format!("the port `{key}` needs at least one {}", port.kind));
+                return Err(Problem::new(fault, self.document.value_place(&path)));
+            }
+            connected.insert(key.to_owned(), input.names().to_vec());
+        }
+        if let Some(open) = ports.iter().find(|p| p.arity != Arity::Optional && !connected.contains_key(p.name)) {
+            let fault = Fault::config(format!("the port `{}` of `{name}` is not connected", open.name)).help(format!(
+                "{} needs a {} there: `in: {{ {}: … }}`",
+                stage.name(),
+                open.kind,
+                open.name
+            ));
+            return Err(Problem::new(fault, self.document.key_place(&["stages", name, "in"])));
+        }
+        Ok(ports.iter().filter_map(|p| connected.remove(p.name).map(|names| (p, names))).collect())
+    }
+
+    /// Edges of all connections (input, user); wrong ones become problems.
+    fn connect(&mut self, drafts: &[Option<Draft<'r>>], names: &[&str]) -> Vec<(usize, usize)> {
+        let mut edges = Vec::new();
+        for (user, draft) in drafts.iter().enumerate().filter_map(|(i, d)| d.as_ref().map(|d| (i, d))) {
+            for (port, inputs) in &draft.inputs {
+                for (i, input) in inputs.iter().enumerate() {
+                    match wrong_input(port, input, drafts, names) {
+                        Ok(index) => edges.push((index, user)),
+                        Err(fault) => {
+                            let item = i.to_string();
+                            let path = ["stages", &draft.name, "in", port.name, &item];
+                            let known = self.document.value_place(&path[..4]);
+                            let place = if inputs.len() > 1 { self.document.value_place(&path) } else { known };
+                            self.problems.push(Problem::new(fault, place));
+                        }
+                    }
+                }
+            }
+        }
+        edges
+    }
+
+    fn cycle(&self, cycle: &[usize], drafts: &[Draft<'_>]) -> Problem {
+        let names: Vec<&str> = cycle.iter().map(|&i| drafts[i].name.as_str()).collect();
+        let fault = Fault::config(format!("the stages wait for each other: {}", names.join(" → ")))
+            .help("a stage can only use what was made before it; remove one of these inputs (A → B means: A uses B)");
+        Problem::new(fault, self.document.key_place(&["stages", names[0], "in"]))
+    }
+}
+
+/// Index of the instance called `input`, if it fits the port. An instance that is broken itself fits every port.
+fn wrong_input(port: &Port, input: &str, drafts: &[Option<Draft<'_>>], names: &[&str]) -> Result<usize, Fault> {
+    let index = names.iter().position(|n| *n == input).ok_or_else(|| {
+        let near = nearest(input, names.iter().copied()).map(|n| format!("did you mean `{n}`? "));
+        Fault::config(format!("no stage of the pipeline is called `{input}`")).help(format!(
+            "{}stages: {}",
+            near.unwrap_or_default(),
+            names.join(", ")
+        ))
+    })?;
+    match &drafts[index] {
+        Some(d) if d.stage.output() != port.kind => {
+            let fits = drafts.iter().flatten().filter(|d| d.stage.output() == port.kind).map(|d| d.name.as_str());
+            let fits: Vec<&str> = fits.collect();
+            let help = if fits.is_empty() { "no stage of the pipeline does".to_owned() } else { fits.join(", ") };
+            Err(Fault::config(format!(
+                "the port `{}` takes {}, but `{input}` ({}) makes {}",
+                port.name,
+                port.kind,
+                d.stage.name(),
+                d.stage.output()
+            ))
+            .help(format!("stages that make {}: {help}", port.kind)))
+        }
+        _ => Ok(index),
+    }
+}
+
+fn unknown_port(key: &str, stage: &dyn AnyStage) -> Fault {
+    let ports: Vec<&str> = stage.inputs().iter().map(|p| p.name).collect();
+    let near = nearest(key, ports.iter().copied()).map(|n| format!("did you mean `{n}`? ")).unwrap_or_default();
+    let all = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+    Fault::config(format!("{} has no port `{key}`", stage.name())).help(format!("{near}ports: {all}"))
+}
+
+/// Names of a stage's parameters.
+fn properties(stage: &dyn AnyStage) -> Vec<String> {
+    let schema = stage.schema();
+    let map = schema.get("properties").and_then(Value::as_object);
+    map.map(|m| m.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}

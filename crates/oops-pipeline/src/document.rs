@@ -1,0 +1,181 @@
+//! A pipeline file with its overrides: values, and where each of them was written.
+
+use std::path::Path;
+
+use oops_core::{Fault, nearest};
+use serde::de::DeserializeOwned;
+use serde_yaml::{Mapping, Value};
+
+use crate::{Place, Problem, Problems, overrides::Override, spots::Spot};
+
+/// Values of a file after overrides, with places.
+pub(crate) struct Document {
+    file: String,
+    text: String,
+    spots: Spot,
+    flags: Vec<String>,
+    overrides: Vec<Option<Override>>,
+    /// The values after overrides.
+    pub(crate) value: Value,
+    /// The values in the file.
+    pub(crate) original: Value,
+}
+
+impl Document {
+    /// Reads a file and applies overrides.
+    pub(crate) fn open(path: &Path, flags: &[String]) -> Result<Self, Problems> {
+        let file = path.display().to_string();
+        let nowhere = |fault: Fault| Problems {
+            file: file.clone(),
+            text: String::new(),
+            overrides: Vec::new(),
+            list: vec![Problem::new(fault, Place::Nowhere)],
+        };
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            let fault = Fault::config(format!("cannot read the pipeline: {e}")).at(path.display());
+            nowhere(fault.help("give the path of a pipeline file, for example pipelines/llama.yaml"))
+        })?;
+        Self::parse(file, text, flags)
+    }
+
+    /// Parses text and applies overrides.
+    pub(crate) fn parse(file: String, text: String, flags: &[String]) -> Result<Self, Problems> {
+        let parsed = serde_yaml::from_str::<Value>(&text);
+        let mut document = Self {
+            file,
+            spots: Spot::of(&text),
+            text,
+            flags: flags.to_vec(),
+            overrides: Vec::new(),
+            value: Value::Null,
+            original: Value::Null,
+        };
+        match parsed {
+            Ok(value) => document.original = value.clone(),
+            Err(e) => return Err(document.problems(vec![document.syntax(&e)])),
+        }
+        document.value = document.original.clone();
+        document.apply()?;
+        Ok(document)
+    }
+
+    fn apply(&mut self) -> Result<(), Problems> {
+        let mut wrong = Vec::new();
+        for (i, flag) in self.flags.iter().enumerate() {
+            let parsed = Override::parse(flag).and_then(|o| o.apply(&mut self.value).map(|()| o));
+            self.overrides.push(parsed.map_err(|f| wrong.push(Problem::new(f, Place::Override(i)))).ok());
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(self.problems(wrong)) }
+    }
+
+    /// Wraps problems with the texts that they point into.
+    pub(crate) fn problems(&self, list: Vec<Problem>) -> Problems {
+        Problems { file: self.file.clone(), text: self.text.clone(), overrides: self.flags.clone(), list }
+    }
+
+    /// Overrides that were applied.
+    pub(crate) fn overrides(&self) -> impl Iterator<Item = &Override> {
+        self.overrides.iter().flatten()
+    }
+
+    /// Whether the file or an override gives this parameter.
+    pub(crate) fn given(&self, instance: &str, param: &str) -> bool {
+        let stage = self.value.get("stages").and_then(|s| s.get(instance));
+        stage.and_then(|s| s.get("with")).is_some_and(|w| w.get(param).is_some())
+    }
+
+    /// Place of the value at a path, or of what is nearest above it.
+    pub(crate) fn value_place(&self, path: &[&str]) -> Place {
+        self.place(path, |e| if e.value.span.is_empty() { e.key_span.clone() } else { e.value.span.clone() })
+    }
+
+    /// Place of the key at a path, or of what is nearest above it.
+    pub(crate) fn key_place(&self, path: &[&str]) -> Place {
+        self.place(path, |e| e.key_span.clone())
+    }
+
+    fn place(&self, path: &[&str], pick: impl Fn(&crate::spots::Entry) -> std::ops::Range<usize>) -> Place {
+        // The last override that wrote this value or something around it.
+        let written = |o: &Option<Override>| o.as_ref().is_some_and(|o| o.path.iter().zip(path).all(|(a, b)| a == b));
+        let deep = |o: &Option<Override>| o.as_ref().is_some_and(|o| o.path.len() <= path.len());
+        if let Some(i) = self.overrides.iter().rposition(|o| written(o) && deep(o)) {
+            return Place::Override(i);
+        }
+        if let Some(entry) = self.spots.find(path) {
+            return Place::File(pick(entry));
+        }
+        // Only the key of what is above: its value may span the whole file.
+        match (1..path.len()).rev().find_map(|n| self.spots.find(&path[..n])) {
+            Some(entry) => Place::File(entry.key_span.clone()),
+            None => Place::Nowhere,
+        }
+    }
+
+    /// Deserializes the value at a path; what does not fit is placed at the key or value that is to blame.
+    pub(crate) fn typed<T: DeserializeOwned>(&self, value: &Value, path: &[&str], keys: &[&str]) -> Result<T, Problem> {
+        let parse = |v: Value| serde_yaml::from_value::<T>(v).map_err(|e| e.to_string());
+        parse(value.clone()).map_err(|message| {
+            let one_key = |key: &str| {
+                let entry = value.get(key).map(|v| (Value::from(key), v.clone()));
+                parse(Value::Mapping(Mapping::from_iter(entry))).err()
+            };
+            let names = value.as_mapping().into_iter().flat_map(|m| m.keys().filter_map(Value::as_str));
+            self.blame(&message, path, keys, names, one_key)
+        })
+    }
+
+    /// Places serde's `message` about the mapping at `path`. The key to blame is the one that alone (`one_key`) leads
+    /// to the same message.
+    pub(crate) fn blame<'k>(
+        &self,
+        message: &str,
+        path: &[&str],
+        allowed: &[&str],
+        mut present: impl Iterator<Item = &'k str>,
+        one_key: impl Fn(&str) -> Option<String>,
+    ) -> Problem {
+        if let Some(key) = message.strip_prefix("unknown field `").and_then(|m| m.split('`').next()) {
+            let near = nearest(key, allowed.iter().copied()).map(|n| format!("did you mean `{n}`? "));
+            let fault = Fault::config(format!("unknown key `{key}`"));
+            let help = format!("{}allowed: {}", near.unwrap_or_default(), list(allowed));
+            return Problem::new(fault.help(help), self.key_place(&[path, &[key]].concat()));
+        }
+        match present.find(|k| one_key(k).as_deref() == Some(message)) {
+            Some(key) => {
+                let fault = Fault::config(format!("`{key}` does not fit: {message}"));
+                Problem::new(fault, self.value_place(&[path, &[key]].concat()))
+            }
+            None => Problem::new(Fault::config(message), self.key_place(path)),
+        }
+    }
+
+    fn syntax(&self, error: &serde_yaml::Error) -> Problem {
+        let message = error.to_string();
+        let place = match duplicate_key(&message).and_then(|key| second_place(&self.spots, key)) {
+            Some(range) => Place::File(range),
+            None => error.location().map_or(Place::Nowhere, |l| {
+                let start = l.index().min(self.text.len());
+                Place::File(start..start)
+            }),
+        };
+        let what = match duplicate_key(&message) {
+            Some(key) => format!("the key `{key}` stands here twice"),
+            None => format!("not valid YAML: {}", message.split(" at line ").next().unwrap_or(&message)),
+        };
+        Problem::new(Fault::config(what), place)
+    }
+}
+
+fn list(words: &[&str]) -> String {
+    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+}
+
+fn duplicate_key(message: &str) -> Option<&str> {
+    message.split("duplicate entry with key \"").nth(1)?.split('"').next()
+}
+
+/// Where a mapping has `key` for the second time.
+fn second_place(spot: &Spot, key: &str) -> Option<std::ops::Range<usize>> {
+    let here = spot.entries.iter().filter(|e| e.key == key).nth(1).map(|e| e.key_span.clone());
+    here.or_else(|| spot.entries.iter().find_map(|e| second_place(&e.value, key)))
+}

@@ -1,0 +1,106 @@
+//! Overrides of the command line: `name.use=…`, `name.in.port=…`, `name.with.x.y=…`, `defaults.seed=…`.
+
+use oops_core::{Fault, Result, bail_if, nearest};
+use serde_yaml::{Mapping, Value};
+
+const FORMS: &str =
+    "allowed: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME (or [NAME, NAME]), defaults.seed=NUMBER";
+
+/// One parsed override: the path in the document and the value.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Override {
+    pub(crate) path: Vec<String>,
+    pub(crate) value: Value,
+}
+
+impl Override {
+    /// Parses `path=value`, where `value` is YAML.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let fault = |what: String| Fault::config(what).help(FORMS);
+        let (path, value) = text.split_once('=').ok_or_else(|| fault(format!("`{text}` has no `=`")))?;
+        let value = serde_yaml::from_str(value).map_err(|e| fault(format!("`{value}` is not a YAML value: {e}")))?;
+        let parts: Vec<&str> = path.split('.').collect();
+        let path: Vec<&str> = match parts[..] {
+            ["defaults", "seed"] => parts,
+            [name, "use"] => vec!["stages", name, "use"],
+            [name, "in", port] => vec!["stages", name, "in", port],
+            [name, "with", ref params @ ..] if !params.is_empty() => [&["stages", name, "with"], params].concat(),
+            _ => return Err(wrong_form(path, &parts)),
+        };
+        Ok(Self { path: path.into_iter().map(str::to_owned).collect(), value })
+    }
+
+    /// Puts the value into the document.
+    pub(crate) fn apply(&self, document: &mut Value) -> Result<()> {
+        let (last, parents) = self.path.split_last().ok_or_else(|| Fault::internal("empty override"))?;
+        let mut here = document;
+        for (depth, key) in parents.iter().enumerate() {
+            let map = as_mapping(here, key)?;
+            let missing_stage = depth == 1 && parents[0] == "stages" && !map.contains_key(key.as_str());
+            bail_if(missing_stage, || no_instance(key, map))?;
+            here = map.entry(Value::from(key.as_str())).or_insert_with(|| Value::Mapping(Mapping::new()));
+            if here.is_null() {
+                *here = Value::Mapping(Mapping::new());
+            }
+        }
+        as_mapping(here, last)?.insert(Value::from(last.as_str()), self.value.clone());
+        Ok(())
+    }
+}
+
+fn as_mapping<'v>(value: &'v mut Value, key: &str) -> Result<&'v mut Mapping> {
+    value.as_mapping_mut().ok_or_else(|| Fault::config(format!("there is nothing that could hold `{key}`")).help(FORMS))
+}
+
+fn no_instance(name: &str, stages: &Mapping) -> Fault {
+    let names: Vec<&str> = stages.keys().filter_map(Value::as_str).collect();
+    let near = nearest(name, names.iter().copied()).map(|n| format!("did you mean `{n}`? ")).unwrap_or_default();
+    Fault::config(format!("no stage of the pipeline is called `{name}`"))
+        .help(format!("{near}stages: {}", names.join(", ")))
+}
+
+fn wrong_form(path: &str, parts: &[&str]) -> Fault {
+    let hint = match parts {
+        [name, param] => format!("did you mean `{name}.with.{param}`? "),
+        _ => String::new(),
+    };
+    Fault::config(format!("`{path}` cannot be set")).help(format!("{hint}{FORMS}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(document: &str, text: &str) -> Result<Value> {
+        let mut value = serde_yaml::from_str(document).unwrap();
+        Override::parse(text)?.apply(&mut value)?;
+        Ok(value)
+    }
+
+    #[test]
+    fn values_are_yaml_and_land_where_they_belong() {
+        let document = "stages: { plan: { use: a } }";
+        let expect = |text, result: &str| {
+            let expected: Value = serde_yaml::from_str(result).unwrap();
+            assert_eq!(set(document, text).unwrap(), expected);
+        };
+        expect("plan.with.remove=0.5", "stages: { plan: { use: a, with: { remove: 0.5 } } }");
+        expect("plan.with.x.y=[1, two]", "stages: { plan: { use: a, with: { x: { y: [1, two] } } } }");
+        expect("plan.use=b", "stages: { plan: { use: b } }");
+        expect("plan.in.models=[p, q]", "stages: { plan: { use: a, in: { models: [p, q] } } }");
+        expect("defaults.seed=3", "{ stages: { plan: { use: a } }, defaults: { seed: 3 } }");
+    }
+
+    #[test]
+    fn wrong_forms_are_explained() {
+        let fails = |text: &str, says: &str| {
+            let message = set("stages: { plan: { use: a } }", text).unwrap_err().to_string();
+            assert!(message.contains(says), "{message}");
+        };
+        fails("plan.remove=1", "did you mean `plan.with.remove`");
+        fails("plan.with.x", "has no `=`");
+        fails("plam.with.x=1", "did you mean `plan`");
+        fails("defaults.device=gpu", "cannot be set");
+        fails("plan.with.x={", "not a YAML value");
+    }
+}

@@ -1,0 +1,62 @@
+//! One process at a time per action.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use oops_core::{Digest, Fault, Result};
+
+use crate::{Store, fsio::make_dir};
+
+/// Holds an action; released (and its file removed) on drop, or by the system when the process dies.
+pub struct ActionLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Takes the lock of an action. If another process holds it, `waiting` is called once, then this waits.
+    pub fn lock(&self, key: &Digest, mut waiting: impl FnMut()) -> Result<ActionLock> {
+        let dir = self.root.join("locks");
+        make_dir(&dir)?;
+        let path = dir.join(key.to_string());
+        let fault = |e: io::Error| Fault::writing(&path, &e);
+        loop {
+            let file = File::options().create(true).append(true).open(&path).map_err(fault)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    waiting();
+                    file.lock().map_err(fault)?;
+                }
+                Err(TryLockError::Error(e)) => return Err(fault(e)),
+            }
+            // The previous holder removed the file before it let go; then this lock is on a file without a name.
+            if same_file(&file, &path) {
+                return Ok(ActionLock { file, path });
+            }
+        }
+    }
+}
+
+impl Drop for ActionLock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(unix)]
+fn same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let ids = |m: io::Result<fs::Metadata>| m.map(|m| (m.dev(), m.ino())).ok();
+    let ours = ids(file.metadata());
+    ours.is_some() && ours == ids(fs::metadata(path))
+}
+
+#[cfg(not(unix))]
+fn same_file(_: &File, path: &Path) -> bool {
+    path.exists()
+}

@@ -1,0 +1,144 @@
+//! Action records: what went in (the preimage of the key), what came out, and how it went.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use oops_core::{Digest, Fault, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{FileRef, Store};
+
+/// Circumstances of a run: recorded, never part of a key.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Name of the instance that ran first.
+    pub instance: String,
+    /// Seconds that the run took.
+    pub wall_s: f64,
+    /// When it started, in seconds since 1970 (UTC).
+    pub started_unix_s: u64,
+    /// Name of the machine.
+    pub host: String,
+    /// Worker threads.
+    pub threads: usize,
+    /// Version of this program.
+    pub program: String,
+    /// Git revision of the folder it ran in, if any.
+    pub revision: Option<String>,
+}
+
+/// The record of a finished action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Canonical text whose digest is the action's key.
+    pub preimage: String,
+    /// Kind of the output.
+    pub kind: String,
+    /// Files of the output by relative path.
+    pub files: BTreeMap<String, FileRef>,
+    /// Figures that may differ from run to run.
+    pub measured: BTreeMap<String, Value>,
+    /// Circumstances.
+    pub provenance: Provenance,
+}
+
+impl Record {
+    /// The key that this record answers.
+    pub fn key(&self) -> Digest {
+        Digest::of(self.preimage.as_bytes())
+    }
+}
+
+/// Answer to a look-up.
+#[derive(Debug)]
+pub enum Lookup {
+    /// Published, and its files are where they should be.
+    Hit(Box<Record>),
+    /// Never published.
+    Miss,
+    /// Published once, but no longer usable; why.
+    Damaged(String),
+}
+
+impl Store {
+    /// Path of an action's record.
+    pub(crate) fn record_path(&self, key: &Digest) -> PathBuf {
+        self.root.join("actions").join(format!("{key}.json"))
+    }
+
+    /// Looks an action up. Damage of any sort is a miss with a reason.
+    pub fn lookup(&self, key: &Digest) -> Lookup {
+        let record = match self.record(key) {
+            Ok(Some(record)) => record,
+            Ok(None) => return Lookup::Miss,
+            Err(reason) => return Lookup::Damaged(reason),
+        };
+        match record.files.iter().find(|(_, f)| !self.seems_whole(f)) {
+            None => Lookup::Hit(Box::new(record)),
+            Some((name, _)) => Lookup::Damaged(format!("its file `{name}` is missing or damaged")),
+        }
+    }
+
+    /// The record of a key, checked against the key but not against its files.
+    pub fn record(&self, key: &Digest) -> std::result::Result<Option<Record>, String> {
+        let path = self.record_path(key);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(format!("its record cannot be read: {e}")),
+        };
+        parse_record(&text, key).map(Some)
+    }
+
+    /// Publishes an action: takes `fresh` files (by path in the output) into the store, then writes the record. All
+    /// other files of the record must be in the store or known as sources.
+    pub fn publish(&self, record: &Record, fresh: &BTreeMap<String, PathBuf>) -> Result<()> {
+        let key = record.key();
+        for (name, file) in &record.files {
+            match fresh.get(name) {
+                Some(path) => self.adopt(path, &file.digest)?,
+                None => self.must_locate(name, file)?,
+            }
+        }
+        let text = serde_json::to_vec_pretty(record).map_err(|e| Fault::internal(format!("action record: {e}")))?;
+        self.write_whole(&self.record_path(&key), &text)?;
+        self.clear_scratch(&key);
+        Ok(())
+    }
+
+    fn must_locate(&self, name: &str, file: &FileRef) -> Result<()> {
+        self.locate(file).map(|_| ()).ok_or_else(|| {
+            Fault::data("a file that the result refers to changed or vanished while the stage ran")
+                .at(name)
+                .help("leave checkpoints and texts alone during a run, then run the same command again")
+        })
+    }
+
+    /// All records in the store, sorted by key; the second part is `Err` for damaged ones.
+    pub(crate) fn records(&self) -> Vec<(PathBuf, std::result::Result<Record, String>)> {
+        let mut all: Vec<_> = entries(&self.root.join("actions")).into_iter().map(|p| (p.clone(), load(&p))).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+}
+
+fn load(path: &Path) -> std::result::Result<Record, String> {
+    let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    let key: Digest = stem.parse().map_err(|_| "its name is not a key".to_owned())?;
+    let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
+    parse_record(&text, &key)
+}
+
+fn parse_record(text: &str, key: &Digest) -> std::result::Result<Record, String> {
+    let record: Record = serde_json::from_str(text).map_err(|e| format!("its record does not parse: {e}"))?;
+    if record.key() == *key { Ok(record) } else { Err("its record belongs to another key".to_owned()) }
+}
+
+/// Paths in a folder; none if it does not exist.
+pub(crate) fn entries(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default()
+}

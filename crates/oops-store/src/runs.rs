@@ -1,0 +1,46 @@
+//! What each run of a pipeline resolved to: instance name → action key. Only changes are written down.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use oops_core::{Digest, Fault, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{Store, record::entries};
+
+/// One run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunLog {
+    /// Path of the pipeline file.
+    pub pipeline: PathBuf,
+    /// Overrides of the command line.
+    pub overrides: Vec<String>,
+    /// Action key of each instance that was resolved.
+    pub keys: BTreeMap<String, Digest>,
+}
+
+impl Store {
+    /// The last run of a pipeline; none if it never ran or its log is damaged.
+    pub fn last_run(&self, pipeline: &Path) -> Option<RunLog> {
+        let newest = entries(&self.run_folder(pipeline)).into_iter().max()?;
+        serde_json::from_slice(&fs::read(newest).ok()?).ok()
+    }
+
+    /// Writes a run down, unless it equals the last one.
+    pub fn log_run(&self, log: &RunLog) -> Result<()> {
+        if self.last_run(&log.pipeline).as_ref() == Some(log) {
+            return Ok(());
+        }
+        let text = serde_json::to_vec_pretty(log).map_err(|e| Fault::internal(format!("run log: {e}")))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        self.write_whole(&self.run_folder(&log.pipeline).join(format!("{now:020}.json")), &text)
+    }
+
+    fn run_folder(&self, pipeline: &Path) -> PathBuf {
+        self.root.join("runs").join(Digest::of(pipeline.as_os_str().as_encoded_bytes()).short())
+    }
+}

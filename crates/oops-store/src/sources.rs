@@ -1,0 +1,125 @@
+//! Files outside the store (checkpoints, texts): known by digest, never copied, read again only when they changed.
+
+use std::{
+    fs::{self, Metadata},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use oops_core::{Digest, Fault, Result};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{FileRef, Store, blobs::digest_file};
+
+/// A file whose last change is this close to the moment it was read could change again without its stamp changing, so
+/// its memo is not trusted (file systems tick every few milliseconds).
+const TICK_NS: u128 = 20_000_000;
+
+/// What tells an unchanged file from a changed one without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    bytes: u64,
+    modified_ns: u128,
+    changed_ns: u128,
+    inode: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Memo {
+    path: PathBuf,
+    stamp: Stamp,
+    read_ns: u128,
+    digest: Digest,
+}
+
+impl Memo {
+    /// Whether the file's stamp is as it was when it was read.
+    fn unchanged(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|m| stamp(&m) == self.stamp)
+    }
+
+    /// Whether an unchanged stamp means an unchanged file.
+    fn settled(&self) -> bool {
+        self.stamp.modified_ns.max(self.stamp.changed_ns) + TICK_NS < self.read_ns
+    }
+
+    fn file(&self) -> FileRef {
+        FileRef { digest: self.digest, bytes: self.stamp.bytes }
+    }
+}
+
+impl Store {
+    /// Digest and length of a file outside the store. `reading` is called with its length before it is read, which
+    /// happens only when the file is new or has changed.
+    pub fn source(&self, path: &Path, reading: impl FnOnce(u64)) -> Result<FileRef> {
+        let path = fs::canonicalize(path).map_err(|e| Fault::reading(path, &e))?;
+        let memo_path = self.path_memo(&path);
+        if let Some(memo) = read_memo::<Memo>(&memo_path).filter(|m| m.path == path && m.settled() && m.unchanged()) {
+            return Ok(memo.file());
+        }
+        let before = fs::metadata(&path).map_err(|e| Fault::reading(&path, &e))?;
+        reading(before.len());
+        let read_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let file = digest_file(&path).map_err(|e| Fault::reading(&path, &e))?;
+        let memo = Memo { path, stamp: stamp(&before), read_ns, digest: file.digest };
+        // The memo saves time only; a store that cannot be written fails where it matters.
+        if let Ok(text) = serde_json::to_vec(&memo) {
+            let _ = self.write_whole(&memo_path, &text);
+            let _ = self.write_whole(&self.digest_memo(&file.digest), &text);
+        }
+        Ok(file)
+    }
+
+    /// The unchanged file outside the store that has this content.
+    pub(crate) fn locate_source(&self, file: &FileRef) -> Option<PathBuf> {
+        let memo = read_memo::<Memo>(&self.digest_memo(&file.digest))?;
+        let same = || memo.settled() || digest_file(&memo.path).is_ok_and(|f| f == *file);
+        (memo.file() == *file && memo.unchanged() && same()).then_some(memo.path)
+    }
+
+    /// Forgets which file has this content.
+    pub(crate) fn forget_source(&self, digest: &Digest) {
+        let memo_path = self.digest_memo(digest);
+        if let Some(memo) = read_memo::<Memo>(&memo_path) {
+            let _ = fs::remove_file(self.path_memo(&memo.path));
+        }
+        let _ = fs::remove_file(memo_path);
+    }
+
+    /// Whether a file outside the store was once known to have this content.
+    pub(crate) fn is_source(&self, digest: &Digest) -> bool {
+        self.digest_memo(digest).exists()
+    }
+
+    fn path_memo(&self, path: &Path) -> PathBuf {
+        let name = Digest::of(path.as_os_str().as_encoded_bytes());
+        self.root.join("sources/path").join(name.to_string())
+    }
+
+    fn digest_memo(&self, digest: &Digest) -> PathBuf {
+        self.root.join("sources/digest").join(digest.to_string())
+    }
+}
+
+/// A memo, if there is a readable one.
+fn read_memo<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+#[cfg(unix)]
+fn stamp(meta: &Metadata) -> Stamp {
+    use std::os::unix::fs::MetadataExt as _;
+    let ns = |s: i64, ns: i64| (i128::from(s) * 1_000_000_000 + i128::from(ns)).max(0) as u128;
+    Stamp {
+        bytes: meta.len(),
+        modified_ns: ns(meta.mtime(), meta.mtime_nsec()),
+        changed_ns: ns(meta.ctime(), meta.ctime_nsec()),
+        inode: meta.ino(),
+    }
+}
+
+#[cfg(not(unix))]
+fn stamp(meta: &Metadata) -> Stamp {
+    let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    Stamp { bytes: meta.len(), modified_ns: modified.as_nanos(), changed_ns: 0, inode: 0 }
+}

@@ -3,11 +3,24 @@
 //! Nothing here knows blocks, plans or tensors, and no type of faer or Clarabel is public. Every result has the same
 //! bits for every number of threads.
 
+mod cholesky;
+mod damped;
+mod dense;
+mod error;
 mod gram;
+mod inverse;
+mod linear;
 mod product;
+mod ridge;
+pub mod stats;
 mod symmetric;
 #[cfg(test)]
 mod testkit;
 
+pub use damped::SolveStatus;
+pub use error::{Bias, error_energy, output_energy, reconstruction_error};
 pub use gram::Gram;
+pub use inverse::{Factored, inverse_diagonal, obs_channels, obs_groups};
+pub use linear::Linear;
+pub use ridge::{Ridge, ridge, ridge_cross};
 pub use symmetric::{Symmetric, packed_len};

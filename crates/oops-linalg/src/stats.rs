@@ -1,0 +1,66 @@
+//! Location and spread of a list of numbers, the robust pair included. All in f64; empty lists give 0.
+
+/// A location and a spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// Mean or median.
+    pub centre: f64,
+    /// Standard deviation or scaled median absolute deviation, in the unit of the numbers.
+    pub scale: f64,
+}
+
+impl Spread {
+    /// (x − centre) / scale; 0 when the scale is 0, as all of the numbers, or most, are then equal.
+    pub fn standardise(&self, x: f64) -> f64 {
+        if self.scale > 0.0 { (x - self.centre) / self.scale } else { 0.0 }
+    }
+}
+
+/// The median; the mean of the two middle values for an even count. NaN sorts last.
+pub fn median(values: &[f64]) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let mut values = values.to_vec();
+    let (middle, odd) = (values.len() / 2, !values.len().is_multiple_of(2));
+    let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    let lower = below.iter().copied().max_by(f64::total_cmp).filter(|_| !odd).unwrap_or(*upper);
+    f64::midpoint(lower, *upper)
+}
+
+/// Mean and standard deviation with n in the denominator, in two passes.
+pub fn mean_std(values: &[f64]) -> Spread {
+    let n = values.len().max(1) as f64;
+    let centre = values.iter().sum::<f64>() / n;
+    let scale = (values.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / n).sqrt();
+    Spread { centre, scale }
+}
+
+/// Median and 1.4826 · median|x − median|, which is the standard deviation for normal numbers and blind to outliers.
+pub fn median_mad(values: &[f64]) -> Spread {
+    let centre = median(values);
+    let distances: Vec<f64> = values.iter().map(|v| (v - centre).abs()).collect();
+    Spread { centre, scale: 1.482_602_218_505_602 * median(&distances) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_even_and_empty_lists() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!((median(&[]), median(&[7.0])), (0.0, 7.0));
+    }
+
+    #[test]
+    fn spreads_worked_by_hand() {
+        assert_eq!(mean_std(&[1.0, 3.0]), Spread { centre: 2.0, scale: 1.0 });
+        // Median 3, distances 2 1 0 1 997: their median is 1. The outlier does not count.
+        let robust = median_mad(&[1.0, 2.0, 3.0, 4.0, 1000.0]);
+        assert_eq!(robust, Spread { centre: 3.0, scale: 1.482_602_218_505_602 });
+        assert!((robust.standardise(4.0) - 0.674_489_750_196_081_7).abs() < 1e-12);
+        assert_eq!(mean_std(&[5.0, 5.0]).standardise(9.0), 0.0);
+    }
+}

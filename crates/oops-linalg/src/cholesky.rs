@@ -1,7 +1,7 @@
 //! Cholesky factors A = L Lᵀ in f64, the same bits for every number of threads, with a condition estimate.
 
 use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::cholesky::llt::factor::{LltRegularization, cholesky_in_place, cholesky_in_place_scratch};
 use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
 use faer::prelude::{Reborrow, ReborrowMut};
 use faer::{Auto, MatMut, MatRef, Par, Spec};
@@ -98,7 +98,7 @@ fn factor(a: MatMut<'_, f64>) -> bool {
         let params = Spec::new(Auto::<f64>::auto());
         let mut buffer = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, params));
         let stack = MemStack::new(&mut buffer);
-        return cholesky_in_place(a, Default::default(), Par::Seq, stack, params).is_ok();
+        return cholesky_in_place(a, LltRegularization::default(), Par::Seq, stack, params).is_ok();
     }
     let (mut first, _, mut panel, mut second) = a.split_at_mut(middle(n), middle(n));
     if !factor(first.rb_mut()) {
@@ -144,8 +144,8 @@ mod tests {
         cholesky.solve(MatMut::from_column_major_slice_mut(&mut x, n, 1));
         let a = dense(&h, 1e-3);
         let size = x.iter().map(|v| v.abs()).fold(0.0, f64::max);
-        for i in 0..n {
-            let residual = (0..n).map(|j| a.get(i, j) * x[j]).sum::<f64>() - b[i];
+        for (i, b) in b.iter().enumerate() {
+            let residual = (0..n).map(|j| a.get(i, j) * x[j]).sum::<f64>() - b;
             assert!(residual.abs() < 1e-12 * n as f64 * a.get(i, i).max(1.0).sqrt() * size.max(1.0), "{i} {residual}");
         }
         assert!(cholesky.condition() < 1e4, "the massive channel must not count: {}", cholesky.condition());

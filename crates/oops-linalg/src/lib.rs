@@ -3,6 +3,8 @@
 //! Nothing here knows blocks, plans or tensors, and no type of faer or Clarabel is public. Every result has the same
 //! bits for every number of threads.
 
+#![cfg_attr(test, expect(clippy::float_cmp, reason = "cases worked by hand and determinism are exact"))]
+
 mod cholesky;
 mod damped;
 mod dense;

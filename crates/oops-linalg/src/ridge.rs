@@ -47,8 +47,7 @@ pub fn ridge_cross(linear: &Linear<'_>, cross: &[f32], kept: &[usize], lambda: f
     let (h, n) = (linear.gram(), linear.channels());
     h.check_channels(kept)?;
     bail_if(cross.len() != n * n, || Fault::internal(format!("a cross Gram matrix of size {n} has {}", cross.len())))?;
-    let mut is_kept = vec![false; n];
-    kept.iter().for_each(|&j| is_kept[j] = true);
+    let is_kept = h.members(kept);
     let all: Vec<usize> = (0..n).collect();
     solve(linear, kept, &all, lambda, |i, j| f64::from(cross[i * n + j]) - if is_kept[j] { h.get(i, j) } else { 0.0 })
 }

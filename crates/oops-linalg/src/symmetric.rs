@@ -71,10 +71,18 @@ impl<'a> Symmetric<'a> {
         bail_if(!sorted, || Fault::internal(format!("channels must be sorted, distinct and below {}", self.n)))
     }
 
-    /// The channels that are not in the sorted list `kept`.
-    pub(crate) fn others(&self, kept: &[usize]) -> Vec<usize> {
+    /// Which of the n channels are in `kept`.
+    pub(crate) fn members(&self, kept: &[usize]) -> Vec<bool> {
         let mut is_kept = vec![false; self.n];
-        kept.iter().for_each(|&j| is_kept[j] = true);
+        for &j in kept {
+            is_kept[j] = true;
+        }
+        is_kept
+    }
+
+    /// The channels that are not in the list `kept`.
+    pub(crate) fn others(&self, kept: &[usize]) -> Vec<usize> {
+        let is_kept = self.members(kept);
         (0..self.n).filter(|&j| !is_kept[j]).collect()
     }
 }

@@ -165,10 +165,9 @@ fn one_block(
             let acc = &mut sites[site as usize];
             with_values(x, |values| {
                 timed(&mut in_moments, || acc.moments[split].add(values));
-                if let Some(gram) = &mut acc.gram {
-                    timed(&mut in_gram, || gram[split].add(values));
-                }
-            })
+                let gram = acc.gram.as_mut().map(|g| timed(&mut in_gram, || g[split].add(values)));
+                gram.unwrap_or(Ok(()))
+            })?
         })?;
         clock.gram += in_gram;
         clock.moments += in_moments;
@@ -185,10 +184,11 @@ fn publish(l: usize, sites: [SiteAccumulator; 2], batches: &[Batch], cx: &Cx<'_>
         .map(|(site, s)| (site, SiteStats { fit: s.moments[0].finish(), heldout: s.moments[1].finish() }))
         .collect();
     for ((site, acc), (_, stats)) in Site::ALL.into_iter().zip(sites).zip(&stats) {
-        for (split, gram) in Split::ALL.into_iter().zip(acc.gram.into_iter().flatten()) {
+        for (split, mut gram) in Split::ALL.into_iter().zip(acc.gram.into_iter().flatten()) {
             let count = if split == Split::Fit { stats.fit.count } else { stats.heldout.count };
             if count > 0 {
-                cx.work.write(&gram_file(l, site, split), |path| write_gram(path, gram.mean_packed(count)))?;
+                gram.scale(1.0 / count as f32);
+                cx.work.write(&gram_file(l, site, split), |path| write_gram(path, gram.to_packed()))?;
             }
         }
     }

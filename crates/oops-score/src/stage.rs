@@ -50,7 +50,7 @@ pub trait Scorer: Send + Sync + 'static {
 }
 
 /// The stage of a method.
-pub struct ScoreStage<S>(PhantomData<S>);
+pub(crate) struct ScoreStage<S>(PhantomData<S>);
 
 impl<S: Scorer> Stage for ScoreStage<S> {
     type Params = S::Params;

@@ -1,0 +1,151 @@
+//! `eval.perplexity`: exp of the mean over windows of the mean cross-entropy over a window's L−1 predicted tokens.
+//!
+//! Models are streamed block by block over groups of windows, so memory is one block, one group's activations and one
+//! chunk of logits.
+
+use std::time::Instant;
+
+use oops_artifact::{Artifact, Kind, Metrics, TokenSet};
+use oops_core::{Fault, Result, bail_if};
+use oops_model::{Checkpoint, Decoder, cross_entropy};
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, peak_rss_bytes};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::windows::{groups, windows};
+
+/// Tokens whose residual stream is held at a time.
+const GROUP_TOKENS: usize = 1 << 16;
+/// Tokens that go through a block, or through the head, together.
+const BATCH_TOKENS: usize = 4096;
+const LOGIT_ROWS: usize = 512;
+
+/// Parameters of [`Perplexity`].
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Tokens per window; windows do not overlap, tails are dropped, shorter documents stay whole.
+    window_tokens: usize,
+    /// Windows that are used, from the start of the text; all without it.
+    max_windows: Option<usize>,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { window_tokens: 2048, max_windows: None }
+    }
+}
+
+/// Perplexity of models on one token set.
+pub struct Perplexity;
+
+impl Stage for Perplexity {
+    type Params = Params;
+    const NAME: &'static str = "eval.perplexity";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "perplexity over non-overlapping windows, with its protocol";
+    const INPUTS: &'static [Port] = &[Port::many("models", Kind::Model), Port::one("tokens", Kind::Tokens)];
+    const OUTPUT: Kind = Kind::Metrics;
+
+    fn check(params: &Params, _: &PortFacts, _: &[Source]) -> Result<Facts> {
+        bail_if(params.window_tokens < 2, || Fault::config("`window_tokens` must be at least 2"))?;
+        bail_if(params.max_windows == Some(0), || Fault::config("`max_windows` must be at least 1"))?;
+        Ok(Facts::default())
+    }
+
+    fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
+        let tokens = TokenSet::read(inputs.one("tokens")?)?;
+        let windows = windows(&tokens, params.window_tokens, params.max_windows);
+        bail_if(windows.is_empty(), || {
+            Fault::data("the token set gives no window of at least two tokens").help("use a longer text")
+        })?;
+        let models = inputs.many("models");
+        let checkpoints: Vec<Checkpoint> = models.iter().map(|m| Checkpoint::open(&m.paths)).collect::<Result<_>>()?;
+        let groups = groups(&windows, GROUP_TOKENS);
+        let steps: usize = checkpoints.iter().map(|c| (c.config().dims.blocks.len() + 1) * groups.len()).sum();
+        cx.progress.begin(steps as u64, "blocks");
+        let mut rows = Vec::new();
+        for (i, (model, checkpoint)) in models.iter().zip(&checkpoints).enumerate() {
+            tokens.check_vocab(checkpoint.config().dims.vocab)?;
+            let row = one_model(model, checkpoint, &groups, cx).map_err(|f| f.at(format!("model {}", i + 1)))?;
+            rows.push(row);
+        }
+        cx.measure("peak_rss_bytes", peak_rss_bytes());
+        Metrics { protocol: protocol(params, &tokens, &windows), models: rows }.write(&cx.work)
+    }
+}
+
+fn protocol(params: &Params, tokens: &TokenSet, windows: &[&[u32]]) -> Map<String, Value> {
+    let info = &tokens.info;
+    let used: usize = windows.iter().map(|w| w.len()).sum();
+    Map::from_iter([
+        ("text".to_owned(), json!(info.text)),
+        ("text_digest".to_owned(), json!(info.text_digest)),
+        ("text_tokens".to_owned(), json!(info.text_tokens)),
+        ("window_tokens".to_owned(), json!(params.window_tokens)),
+        ("windows".to_owned(), json!(windows.len())),
+        ("tokens".to_owned(), json!(used)),
+        ("predicted_tokens".to_owned(), json!(used - windows.len())),
+        ("bos".to_owned(), json!(info.bos)),
+        ("dtype".to_owned(), json!("f32")),
+        ("aggregate".to_owned(), json!("exp of the mean over windows of the mean cross-entropy")),
+    ])
+}
+
+fn one_model(
+    model: &Artifact,
+    checkpoint: &Checkpoint,
+    groups: &[&[&[u32]]],
+    cx: &Cx<'_>,
+) -> Result<Map<String, Value>> {
+    let longest = groups.iter().flat_map(|g| g.iter()).map(|w| w.len()).max().unwrap_or(0);
+    let decoder = Decoder::new(checkpoint.config(), longest)?;
+    let start = Instant::now();
+    let mut means = Vec::new();
+    for group in groups {
+        means.extend(window_losses(checkpoint, &decoder, group, cx)?);
+    }
+    let tokens: usize = groups.iter().flat_map(|g| g.iter()).map(|w| w.len()).sum();
+    let mean = means.iter().sum::<f64>() / means.len() as f64;
+    cx.measure(&format!("tokens_per_s {}", model.digest().short()), tokens as f64 / start.elapsed().as_secs_f64());
+    bail_if(!mean.is_finite(), || Fault::numerical("the cross-entropy is not finite"))?;
+    Ok(Metrics::row(model, json!({ "perplexity": mean.exp(), "cross_entropy": mean, "tokens": tokens })))
+}
+
+/// Mean cross-entropy of each window of a group.
+fn window_losses(checkpoint: &Checkpoint, decoder: &Decoder, group: &[&[u32]], cx: &Cx<'_>) -> Result<Vec<f64>> {
+    let embedding = checkpoint.embedding()?;
+    let batches = crate::windows::groups(group, BATCH_TOKENS);
+    let lengths: Vec<Vec<usize>> = batches.iter().map(|b| b.iter().map(|w| w.len()).collect()).collect();
+    let mut xs = batches.iter().map(|b| decoder.embed(&embedding, &b.concat())).collect::<Result<Vec<_>>>()?;
+    drop(embedding);
+    for l in 0..checkpoint.config().dims.blocks.len() {
+        cx.check_cancelled()?;
+        let block = checkpoint.block(l)?;
+        for (x, lengths) in xs.iter_mut().zip(&lengths) {
+            *x = decoder.block(&block, x, lengths, &mut |_, _| Ok(()))?;
+        }
+        cx.progress.advance(1);
+    }
+    let (norm, head) = (checkpoint.final_norm()?, checkpoint.head()?);
+    let mut means = Vec::with_capacity(group.len());
+    for (batch, x) in batches.iter().zip(&xs) {
+        let mut at = 0;
+        for window in *batch {
+            cx.check_cancelled()?;
+            let mut sum = 0.0;
+            // The last token predicts nothing.
+            for (i, targets) in window[1..].chunks(LOGIT_ROWS).enumerate() {
+                let rows = x
+                    .narrow(0, at + i * LOGIT_ROWS, targets.len())
+                    .map_err(|e| Fault::internal(format!("rows of the residual stream: {e}")))?;
+                sum += cross_entropy(&decoder.logits(&norm, &head, &rows)?, targets)?.iter().sum::<f64>();
+            }
+            means.push(sum / (window.len() - 1) as f64);
+            at += window.len();
+        }
+    }
+    cx.progress.advance(1);
+    Ok(means)
+}

@@ -1,0 +1,151 @@
+//! One module to repair: a projection, the columns that stay, and the statistics of its input.
+
+use oops_artifact::{Artifact, ChannelStats, Split, read_gram, read_site};
+use oops_core::{Fault, Result, Site, bail_if};
+use oops_linalg::{Linear, Symmetric};
+use oops_model::{matrix, values, with_values};
+
+/// Statistics of a module's input over one set of tokens.
+pub(crate) struct Tokens {
+    /// Packed lower triangle of H = XᵀX/T.
+    pub(crate) gram: Vec<f32>,
+    /// E\[x\] per channel.
+    pub(crate) mean: Vec<f64>,
+}
+
+/// Statistics of a module's input by split.
+pub(crate) struct SiteTokens {
+    /// Tokens that repairs are fitted on.
+    pub(crate) fit: Tokens,
+    /// Tokens that only judge; `None` if calibration held none out.
+    pub(crate) heldout: Option<Tokens>,
+    counts: [u64; 2],
+}
+
+impl SiteTokens {
+    /// Reads the statistics of `site`, which must have `n` channels.
+    pub(crate) fn read(stats: &Artifact, block: usize, site: Site, n: usize) -> Result<Self> {
+        let channels = read_site(stats, block, site)?;
+        bail_if(channels.fit.mean.len() != n, || {
+            Fault::data(format!("statistics of {} channels for a site of {n}", channels.fit.mean.len()))
+                .help("statistics and model must belong together")
+        })?;
+        let of = |split: Split, c: &ChannelStats| -> Result<Tokens> {
+            Ok(Tokens { gram: read_gram(stats, block, site, split, n)?, mean: c.mean.clone() })
+        };
+        let heldout = (channels.heldout.count > 0).then(|| of(Split::Heldout, &channels.heldout)).transpose()?;
+        let counts = [channels.fit.count, channels.heldout.count];
+        Ok(Self { fit: of(Split::Fit, &channels.fit)?, heldout, counts })
+    }
+
+    /// The tokens that judge: held out, or the fitted ones if there are no others.
+    pub(crate) fn judge(&self) -> &Tokens {
+        self.heldout.as_ref().unwrap_or(&self.fit)
+    }
+
+    /// All tokens together: what the final repair is fitted on once its damping is chosen.
+    pub(crate) fn all(self) -> Tokens {
+        let Some(heldout) = self.heldout else { return self.fit };
+        let total = (self.counts[0] + self.counts[1]) as f64;
+        let (a, b) = (self.counts[0] as f64 / total, self.counts[1] as f64 / total);
+        let (a32, b32) = (a as f32, b as f32);
+        Tokens {
+            gram: self.fit.gram.iter().zip(&heldout.gram).map(|(x, y)| a32 * x + b32 * y).collect(),
+            mean: self.fit.mean.iter().zip(&heldout.mean).map(|(x, y)| a * x + b * y).collect(),
+        }
+    }
+}
+
+/// The projection behind a site, transposed to (channels × outputs), and the channels that stay.
+pub(crate) struct Module {
+    /// W, channels × outputs, row-major.
+    pub(crate) weight: Vec<f32>,
+    /// Channels n.
+    pub(crate) channels: usize,
+    /// Outputs d.
+    pub(crate) outputs: usize,
+    /// Kept channels, ascending.
+    pub(crate) kept: Vec<usize>,
+}
+
+impl Module {
+    /// From a projection (out × in).
+    pub(crate) fn new(projection: &oops_model::Linear, kept: Vec<usize>) -> Result<Self> {
+        let (outputs, channels) = dims(projection)?;
+        let weight = with_values(&projection.weight, |w| transpose(w, outputs, channels))?;
+        Ok(Self { weight, channels, outputs, kept })
+    }
+
+    /// The linear map with the Gram matrix of `tokens`.
+    pub(crate) fn linear<'a>(&'a self, tokens: &'a Tokens) -> Result<Linear<'a>> {
+        Linear::new(Symmetric::packed(self.channels, &tokens.gram)?, &self.weight, self.outputs)
+    }
+
+    /// The rows of W that stay, |S| × outputs.
+    pub(crate) fn cut(&self) -> Vec<f32> {
+        let row = |&j: &usize| &self.weight[j * self.outputs..(j + 1) * self.outputs];
+        self.kept.iter().flat_map(row).copied().collect()
+    }
+
+    /// Channels that go, ascending.
+    pub(crate) fn removed(&self) -> Vec<usize> {
+        let mut kept = self.kept.iter().peekable();
+        (0..self.channels).filter(|j| kept.next_if_eq(&j).is_none()).collect()
+    }
+}
+
+fn dims(projection: &oops_model::Linear) -> Result<(usize, usize)> {
+    projection.weight.dims2().map_err(|e| Fault::internal(format!("projection: {e}")))
+}
+
+/// (rows × cols) to (cols × rows), in tiles that stay in cache.
+fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    const TILE: usize = 32;
+    let mut out = vec![0.0; x.len()];
+    for r0 in (0..rows).step_by(TILE) {
+        for c0 in (0..cols).step_by(TILE) {
+            for r in r0..(r0 + TILE).min(rows) {
+                for c in c0..(c0 + TILE).min(cols) {
+                    out[c * rows + r] = x[r * cols + c];
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Puts a repaired weight (|S| × outputs) and an added bias back into the sliced projection.
+pub(crate) fn install(
+    projection: &mut oops_model::Linear,
+    outputs: usize,
+    weight: &[f32],
+    bias: Option<&[f32]>,
+) -> Result<()> {
+    let kept = weight.len().checked_div(outputs).unwrap_or(0);
+    projection.weight = matrix(transpose(weight, kept, outputs), outputs, kept)?;
+    if let Some(added) = bias {
+        let old = projection.bias.as_ref().map(values).transpose()?.unwrap_or_else(|| vec![0.0; outputs]);
+        projection.bias = Some(oops_model::vector(old.iter().zip(added).map(|(a, b)| a + b).collect())?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_twice_is_the_identity() {
+        let x: Vec<f32> = (0..70 * 33).map(|v| v as f32).collect();
+        let t = transpose(&x, 70, 33);
+        assert!((t[5 * 70 + 41] - x[41 * 33 + 5]).abs() < f32::EPSILON);
+        assert_eq!(transpose(&t, 33, 70), x);
+    }
+
+    #[test]
+    fn splits_merge_by_their_counts() {
+        let tokens = |v: f32| Tokens { gram: vec![v], mean: vec![f64::from(v)] };
+        let all = SiteTokens { fit: tokens(1.0), heldout: Some(tokens(5.0)), counts: [3, 1] }.all();
+        assert!((all.gram[0] - 2.0).abs() < 1e-6 && (all.mean[0] - 2.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,142 @@
+//! `report.summary`: dense against pruned, one row per model, one column per figure.
+
+use oops_artifact::{Kind, Metrics, ReportTable};
+use oops_core::{Digest, Result};
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Parameters of [`Summary`]: none.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {}
+
+/// One table from any number of metrics, joined by model.
+pub struct Summary;
+
+/// Figures that get a column, in order, with their titles.
+const FIGURES: [(&str, &str); 6] = [
+    ("perplexity", "perplexity"),
+    ("parameters", "parameters"),
+    ("decoder_parameters", "decoder weights"),
+    ("f16_bytes", "bytes (f16)"),
+    ("stored_bytes", "bytes stored"),
+    ("kv_bytes_per_token", "KV bytes/token"),
+];
+
+impl Stage for Summary {
+    type Params = Params;
+    const NAME: &'static str = "report.summary";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "one Markdown table: a row per model, a column per figure, the protocols below";
+    const INPUTS: &'static [Port] = &[Port::many("metrics", Kind::Metrics)];
+    const OUTPUT: Kind = Kind::Report;
+
+    fn check(_: &Params, _: &PortFacts, _: &[Source]) -> Result<Facts> {
+        Ok(Facts::default())
+    }
+
+    fn run(_: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
+        let metrics = inputs.many("metrics").iter().map(Metrics::read).collect::<Result<Vec<_>>>()?;
+        table(&metrics)?.write(&cx.work)
+    }
+}
+
+fn table(metrics: &[Metrics]) -> Result<ReportTable> {
+    let mut models: Vec<Digest> = Vec::new();
+    for m in metrics {
+        for i in 0..m.models.len() {
+            let digest = m.model(i)?;
+            if !models.contains(&digest) {
+                models.push(digest);
+            }
+        }
+    }
+    // One column per metrics and figure that it holds: two perplexities on two texts are two columns.
+    let present = |m: &Metrics, key: &str| m.models.iter().any(|row| row.contains_key(key));
+    let columns: Vec<(&Metrics, usize)> = metrics
+        .iter()
+        .flat_map(|m| (0..FIGURES.len()).filter(|&f| present(m, FIGURES[f].0)).map(move |f| (m, f)))
+        .collect();
+    let title = |&(m, f): &(&Metrics, usize)| {
+        let name = FIGURES[f].1;
+        m.protocol.get("text").and_then(Value::as_str).map_or(name.to_owned(), |text| format!("{name} ({text})"))
+    };
+    let cell = |model: &Digest, &(m, f): &(&Metrics, usize)| -> Result<String> {
+        for (i, row) in m.models.iter().enumerate() {
+            if m.model(i)? == *model {
+                return Ok(row.get(FIGURES[f].0).map(figure).unwrap_or_default());
+            }
+        }
+        Ok(String::new())
+    };
+    let rows = models
+        .iter()
+        .map(|model| Ok((*model, columns.iter().map(|c| cell(model, c)).collect::<Result<_>>()?)))
+        .collect::<Result<_>>()?;
+    let notes = metrics.iter().filter_map(|m| note(&m.protocol)).collect();
+    Ok(ReportTable { columns: columns.iter().map(title).collect(), rows, notes })
+}
+
+/// The protocol of a perplexity in one line.
+fn note(protocol: &Map<String, Value>) -> Option<String> {
+    let get = |key: &str| protocol.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+    Some(format!(
+        "Perplexity protocol: {}, {} windows of at most {} tokens ({} tokens, {} predicted), BOS {}, {}.",
+        get("text")?,
+        get("windows")?,
+        get("window_tokens")?,
+        get("tokens")?,
+        get("predicted_tokens")?,
+        if protocol.get("bos") == Some(&Value::Bool(true)) { "on" } else { "off" },
+        get("dtype")?,
+    ))
+}
+
+/// Whole numbers in full, others to three decimals while that is readable.
+fn figure(value: &Value) -> String {
+    match (value.as_u64(), value.as_f64()) {
+        (Some(whole), _) => thousands(whole),
+        (_, Some(v)) if v < 100.0 => format!("{v:.3}"),
+        (_, Some(v)) if v < 10_000.0 => format!("{v:.1}"),
+        (_, Some(v)) => format!("{v:.3e}"),
+        _ => value.to_string(),
+    }
+}
+
+fn thousands(v: u64) -> String {
+    let digits = v.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|c| std::str::from_utf8(c).ok()).collect();
+    groups.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn metrics(protocol: Value, rows: Vec<Value>) -> Metrics {
+        let map = |v: Value| v.as_object().cloned().unwrap();
+        Metrics { protocol: map(protocol), models: rows.into_iter().map(map).collect() }
+    }
+
+    #[test]
+    fn metrics_are_joined_by_model() {
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let ppl = metrics(
+            json!({"text": "t.txt", "windows": 2, "window_tokens": 8, "tokens": 16, "predicted_tokens": 14, "bos": false, "dtype": "f32"}),
+            vec![
+                json!({"model_digest": a, "perplexity": 19.92349}),
+                json!({"model_digest": b, "perplexity": 51_300.0}),
+            ],
+        );
+        let size = metrics(json!({}), vec![json!({"model_digest": b, "parameters": 1_234_567})]);
+        let t = table(&[ppl, size]).unwrap();
+        assert_eq!(t.columns, ["perplexity (t.txt)", "parameters"]);
+        assert_eq!(t.rows[0], (a, vec!["19.923".into(), String::new()]));
+        assert_eq!(t.rows[1], (b, vec!["5.130e4".into(), "1 234 567".into()]));
+        assert!(t.notes[0].contains("2 windows of at most 8 tokens") && t.notes.len() == 1);
+    }
+}

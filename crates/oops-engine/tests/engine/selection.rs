@@ -1,0 +1,58 @@
+//! `--from`, `--to`, `--only`, `--force` and targets.
+
+use oops_engine::{Outcome, Selection};
+
+use crate::fakes::{Bench, DIAMOND};
+
+fn some(name: &str) -> Option<String> {
+    Some(name.to_owned())
+}
+
+fn ran(outcome: &Outcome) -> (Vec<&str>, Vec<&str>) {
+    assert!(outcome.failed.is_none(), "{:?}", outcome.failed);
+    let names = |list: &'_ [String]| list.iter().map(|s| s.as_str().to_owned().leak() as &str).collect();
+    (names(&outcome.executed), names(&outcome.cached))
+}
+
+#[test]
+fn targets_and_to_take_their_ancestors_along() {
+    let bench = Bench::new(DIAMOND);
+    let targets = Selection { targets: vec!["b".to_owned()], ..Selection::default() };
+    assert_eq!(ran(&bench.select(&[], &targets).unwrap()), (vec!["a", "b"], vec![]));
+    let to = Selection { to: some("d"), ..Selection::default() };
+    assert_eq!(ran(&bench.select(&[], &to).unwrap()), (vec!["c", "d"], vec!["a", "b"]));
+}
+
+#[test]
+fn from_and_only_need_everything_else_in_the_store() {
+    let bench = Bench::new(DIAMOND);
+    let from = Selection { from: some("d"), ..Selection::default() };
+    let (name, fault) = bench.select(&[], &from).unwrap().failed.unwrap();
+    assert_eq!((name.as_str(), fault.class().exit_code()), ("a", 3));
+    assert!(fault.to_string().contains("run it first"), "{fault}");
+
+    bench.executed(&[]);
+    let only = Selection { only: some("d"), ..Selection::default() };
+    assert_eq!(ran(&bench.select(&["d.with.plus=3"], &only).unwrap()), (vec!["d"], vec![]));
+    assert_eq!(ran(&bench.select(&["d.with.plus=3"], &from).unwrap()), (vec!["e"], vec!["d"]));
+    assert!(bench.select(&["b.with.plus=3"], &only).unwrap().failed.is_some(), "b would have to run");
+}
+
+#[test]
+fn force_runs_a_cached_stage_but_equal_bytes_stop_there() {
+    let bench = Bench::new(DIAMOND);
+    bench.executed(&[]);
+    bench.heard();
+    let force = Selection { force: vec!["b".to_owned()], ..Selection::default() };
+    assert_eq!(ran(&bench.select(&[], &force).unwrap()), (vec!["b"], vec!["a", "c", "d", "e"]));
+    assert_eq!(bench.heard(), ["b: forced"]);
+}
+
+#[test]
+fn wrong_names_are_explained() {
+    let bench = Bench::new("version: 1\nstages: { first: { use: test.read, with: { path: number.txt } } }");
+    let wrong = Selection { force: vec!["frist".to_owned()], ..Selection::default() };
+    let fault = bench.select(&[], &wrong).err().unwrap();
+    assert!(fault.to_string().contains("did you mean `first`"), "{fault}");
+    assert_eq!(fault.class().exit_code(), 2);
+}

@@ -10,11 +10,9 @@ use oops_linalg::{Gram, Linear, Symmetric, obs_channels, reconstruction_error, r
 /// Repeatable numbers between −1 and 1 without structure.
 fn numbers(count: usize) -> Vec<f32> {
     let scramble = |i: usize| {
-        (i as u64)
-            .wrapping_add(1)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            .rotate_left(29)
-            .wrapping_mul(0xBF58_476D_1CE4_E5B9)
+        let z = (i as u64).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB)
     };
     (0..count).map(|i| (scramble(i) >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
 }
@@ -50,8 +48,8 @@ fn grams() {
 #[expect(clippy::print_stdout, reason = "a benchmark talks")]
 fn repair(n: usize, d: usize) {
     let mut gram = Gram::new(n);
-    gram.add(&numbers(2 * n * n)).unwrap();
-    gram.scale(0.5 / n as f32);
+    gram.add(&numbers(n * n)).unwrap();
+    gram.scale(1.0 / n as f32);
     let (packed, weight) = (gram.to_packed(), numbers(n * d));
     drop(gram);
     let linear = Linear::new(Symmetric::packed(n, &packed).unwrap(), &weight, d).unwrap();
@@ -74,11 +72,10 @@ fn repair(n: usize, d: usize) {
 
 fn main() {
     let arguments: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
-    match arguments[..] {
-        [n, d] => repair(n, d),
-        _ => {
-            grams();
-            repair(1536, 576);
-        }
+    if let [n, d] = arguments[..] {
+        repair(n, d);
+    } else {
+        grams();
+        repair(1536, 576);
     }
 }

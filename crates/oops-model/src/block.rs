@@ -1,7 +1,7 @@
 //! The weights of one decoder block.
 
 use candle_core::Tensor;
-use oops_core::BlockDims;
+use oops_core::{BlockDims, Fault, Result, Site, bail_if};
 
 /// A linear layer: y = x·Wᵀ + b.
 #[derive(Clone, Debug)]
@@ -39,4 +39,68 @@ pub struct Block {
     pub up: Linear,
     /// Down projection, `[hidden, ffn]`; its input is the site `mlp.down`.
     pub down: Linear,
+}
+
+/// Tensors of a block by their names inside `model.layers.{l}.`, in one fixed order.
+pub(crate) const NORMS: [&str; 4] =
+    ["input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm"];
+/// Linear layers of a block by their names inside `model.layers.{l}.`, in one fixed order.
+pub(crate) const LINEARS: [&str; 7] = [
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+];
+
+/// `[out, in]` of each of [`LINEARS`].
+pub(crate) fn linear_shapes(dims: &BlockDims, hidden: usize) -> [[usize; 2]; 7] {
+    let (wide, narrow, ffn) = (dims.width(Site::AttnOut), dims.kv_heads * dims.head_dim, dims.ffn);
+    [[wide, hidden], [narrow, hidden], [narrow, hidden], [hidden, wide], [ffn, hidden], [ffn, hidden], [hidden, ffn]]
+}
+
+impl Block {
+    /// The linear layers in the order of [`LINEARS`].
+    pub(crate) fn linears(&self) -> [&Linear; 7] {
+        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
+    }
+
+    /// The norms in the order of [`NORMS`].
+    pub(crate) fn norms(&self) -> [Option<&Tensor>; 4] {
+        [Some(&self.input_norm), Some(&self.ffn_norm), self.q_norm.as_ref(), self.k_norm.as_ref()]
+    }
+
+    /// All tensors.
+    pub(crate) fn tensors(&self) -> Vec<&Tensor> {
+        let linears = self.linears().into_iter().flat_map(|l| [Some(&l.weight), l.bias.as_ref()]);
+        linears.chain(self.norms()).flatten().collect()
+    }
+
+    /// All tensors with their Hugging Face names.
+    pub(crate) fn named(&self, l: usize) -> Vec<(String, &Tensor)> {
+        let name = |part: &str, kind: &str| format!("model.layers.{l}.{part}.{kind}");
+        let weights = LINEARS.iter().zip(self.linears()).map(|(n, l)| (name(n, "weight"), Some(&l.weight)));
+        let biases = LINEARS.iter().zip(self.linears()).map(|(n, l)| (name(n, "bias"), l.bias.as_ref()));
+        let norms = NORMS.iter().zip(self.norms()).map(|(n, t)| (name(n, "weight"), t));
+        weights.chain(biases).chain(norms).filter_map(|(n, t)| Some((n, t?))).collect()
+    }
+
+    /// Checks that the tensors have the shapes that `dims` says.
+    pub(crate) fn check(&self, hidden: usize) -> Result<()> {
+        let wrong = |part: &str, t: &Tensor, shape: &[usize]| {
+            let what = format!("`{part}` has shape {:?} where {shape:?} is needed", t.dims());
+            bail_if(t.dims() != shape, || Fault::internal(what))
+        };
+        for ((part, layer), shape) in LINEARS.iter().zip(self.linears()).zip(linear_shapes(&self.dims, hidden)) {
+            wrong(part, &layer.weight, &shape)?;
+            layer.bias.iter().try_for_each(|bias| wrong(part, bias, &shape[..1]))?;
+        }
+        let widths = [hidden, hidden, self.dims.head_dim, self.dims.head_dim];
+        for ((part, norm), width) in NORMS.iter().zip(self.norms()).zip(widths) {
+            norm.into_iter().try_for_each(|t| wrong(part, t, &[width]))?;
+        }
+        Ok(())
+    }
 }

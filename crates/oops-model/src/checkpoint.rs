@@ -5,26 +5,43 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::Tensor;
-use oops_core::{Fault, Result};
+use candle_core::{Device, Tensor};
+use oops_core::{BlockDims, Fault, Result, bail_if};
+use rayon::prelude::*;
+use serde_json::Map;
 
-use crate::{Block, ModelConfig, Tokenizer, source::TensorSource};
+use crate::{
+    Block, Linear, ModelConfig, Tokenizer,
+    block::{LINEARS, NORMS, linear_shapes},
+    gguf,
+    hf::{self, files, json, safetensors::Shards},
+    lift::Lift,
+    source::TensorSource,
+};
 
-/// A memory-mapped checkpoint; one block is resident at a time.
+/// A memory-mapped checkpoint; a block exists in memory only while the caller holds it.
 pub struct Checkpoint {
     config: ModelConfig,
     tensors: Box<dyn TensorSource>,
+    tokenizer_json: Option<String>,
 }
 
 impl Checkpoint {
     /// The files that make up the checkpoint at `path`, as (name in the artifact, path).
+    ///
+    /// `path` is a Hugging Face folder, a `.gguf` file, or a folder that holds a single one.
     pub fn files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
-        Err(Fault::internal("interface only").at(path.display()))
+        files::list(path)
     }
 
     /// Opens a checkpoint from its files: name in the artifact → path on disk.
-    pub fn open(_files: &BTreeMap<String, PathBuf>) -> Result<Self> {
-        Err(Fault::internal("interface only"))
+    pub fn open(files: &BTreeMap<String, PathBuf>) -> Result<Self> {
+        let opened = match files.iter().find(|(name, _)| name.ends_with(".gguf")) {
+            Some((_, path)) => Self::open_gguf(path)?,
+            None => Self::open_folder(files)?,
+        };
+        opened.check_outer()?;
+        Ok(opened)
     }
 
     /// Opens the checkpoint at `path`.
@@ -32,38 +49,142 @@ impl Checkpoint {
         Self::open(&Self::files(path)?.into_iter().collect())
     }
 
+    fn open_gguf(path: &Path) -> Result<Self> {
+        let model = gguf::open_gguf(path)?;
+        let config = ModelConfig { bos: model.bos, ..model.config };
+        Ok(Self { config, tensors: model.tensors, tokenizer_json: Some(model.tokenizer_json) })
+    }
+
+    fn open_folder(files: &BTreeMap<String, PathBuf>) -> Result<Self> {
+        let shards: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".safetensors")).collect();
+        let shards = shards.into_iter().map(|(n, p)| (n.clone(), p.clone())).collect::<Vec<_>>();
+        bail_if(shards.is_empty(), || Fault::data("the checkpoint has no .safetensors file"))?;
+        let tensors = Shards::open(&shards)?;
+        if let Some(index) = files.get(files::INDEX) {
+            check_index(index, &tensors)?;
+        }
+        let config = files.get("config.json").ok_or_else(|| Fault::data("the checkpoint has no config.json"))?;
+        let generation = files.get("generation_config.json").map(|p| json::read_object(p)).transpose()?;
+        let generation = generation.unwrap_or_else(Map::new);
+        let config = json::read_object(config)
+            .and_then(|c| hf::config::read(&c, &generation, tensors.dtype()))
+            .map_err(|f| f.at("config.json"))?;
+        let tokenizer_json = files.get("tokenizer.json").map(|p| json::read_text(p)).transpose()?;
+        Ok(Self { config, tensors: Box::new(tensors), tokenizer_json })
+    }
+
     /// The configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// Block `l`, f32 on the CPU.
+    /// Block `l`, f32 on the CPU; shapes are checked and every weight is finite.
     pub fn block(&self, l: usize) -> Result<Block> {
-        Err(Fault::internal("interface only").at(l))
+        let count = self.config.dims.blocks.len();
+        let dims = *self.config.dims.blocks.get(l).ok_or_else(|| Fault::internal(format!("block {l} of {count}")))?;
+        let [q, k, v, o, gate, up, down] = self.linears(l, &dims)?;
+        let norm = |i: usize, width: usize| self.load(&format!("model.layers.{l}.{}.weight", NORMS[i]), &[width]);
+        let qk_norm = self.config.family.descriptor().qk_norm;
+        let head_norm = |i: usize| -> Result<Option<Tensor>> {
+            let name = format!("model.layers.{l}.{}.weight", NORMS[i]);
+            bail_if(!qk_norm && self.tensors.shape(&name).is_some(), || {
+                Fault::data(format!("tensor `{name}` is there, but {:?} has no such norm", self.config.family))
+            })?;
+            qk_norm.then(|| norm(i, dims.head_dim)).transpose()
+        };
+        let (q_norm, k_norm) = (head_norm(2)?, head_norm(3)?);
+        let (input_norm, ffn_norm) = (norm(0, self.config.dims.hidden)?, norm(1, self.config.dims.hidden)?);
+        Ok(Block { dims, input_norm, q, k, v, o, q_norm, k_norm, ffn_norm, gate, up, down })
+    }
+
+    fn linears(&self, l: usize, dims: &BlockDims) -> Result<[Linear; 7]> {
+        let shapes = linear_shapes(dims, self.config.dims.hidden);
+        let needs_bias = |part: &str| self.config.family.descriptor().qkv_bias && LINEARS[..3].contains(&part);
+        let layer = |(part, shape): (&str, [usize; 2])| {
+            let name = |kind: &str| format!("model.layers.{l}.{part}.{kind}");
+            let weight = self.load(&name("weight"), &shape)?;
+            let biased = needs_bias(part) || self.tensors.shape(&name("bias")).is_some();
+            let bias = biased.then(|| self.load(&name("bias"), &shape[..1])).transpose()?;
+            Ok(Linear { weight, bias })
+        };
+        let layers = LINEARS.into_iter().zip(shapes).map(layer).collect::<Result<Vec<_>>>()?;
+        layers.try_into().map_err(|_| Fault::internal("a block has seven linear layers"))
     }
 
     /// The embedding, `[vocab, hidden]`.
     pub fn embedding(&self) -> Result<Tensor> {
-        Err(Fault::internal("interface only"))
+        self.load("model.embed_tokens.weight", &[self.config.dims.vocab, self.config.dims.hidden])
     }
 
     /// The weight of the last RMSNorm, `[hidden]`.
     pub fn final_norm(&self) -> Result<Tensor> {
-        Err(Fault::internal("interface only"))
+        self.load("model.norm.weight", &[self.config.dims.hidden])
     }
 
     /// The head, `[vocab, hidden]`; the embedding when tied.
     pub fn head(&self) -> Result<Tensor> {
-        Err(Fault::internal("interface only"))
+        if self.config.dims.tied {
+            return self.embedding();
+        }
+        self.load("lm_head.weight", &[self.config.dims.vocab, self.config.dims.hidden])
     }
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        Err(Fault::internal("interface only"))
+        let json = self.tokenizer_json.as_ref().ok_or_else(|| {
+            Fault::data("the checkpoint has no tokenizer.json").help("`save_pretrained` of a fast tokenizer writes one")
+        })?;
+        let tokenizer = Tokenizer::from_json(json, self.config.bos)?;
+        let (ids, vocab) = (tokenizer.largest_id().map_or(0, |id| id as usize + 1), self.config.dims.vocab);
+        bail_if(ids > vocab, || {
+            Fault::data(format!("the tokenizer has ids up to {}, the embedding {vocab} rows", ids - 1))
+                .help("use the tokenizer that belongs to the model")
+        })?;
+        Ok(tokenizer)
     }
 
     /// Bytes that the weights take where they are stored.
     pub fn stored_bytes(&self) -> u64 {
         self.tensors.stored_bytes()
     }
+
+    /// Checks names and shapes outside the blocks, so that a wrong file fails when it is opened.
+    fn check_outer(&self) -> Result<()> {
+        let (vocab, hidden) = (self.config.dims.vocab, self.config.dims.hidden);
+        self.check_shape("model.embed_tokens.weight", &[vocab, hidden])?;
+        self.check_shape("model.norm.weight", &[hidden])?;
+        if !self.config.dims.tied {
+            self.check_shape("lm_head.weight", &[vocab, hidden])?;
+        }
+        Ok(())
+    }
+
+    fn check_shape(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let stored = self.tensors.shape(name).ok_or_else(|| Fault::data(format!("tensor `{name}` is missing")))?;
+        bail_if(stored != shape, || {
+            Fault::data(format!("tensor `{name}` has shape {stored:?}; the configuration says {shape:?}"))
+        })
+    }
+
+    fn load(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.check_shape(name, shape)?;
+        let values = self.tensors.load_f32(name)?;
+        if let Some(at) = values.par_iter().position_first(|v| !v.is_finite()) {
+            return Err(Fault::data(format!("tensor `{name}` holds {} at position {at}", values[at]))
+                .help("every weight must be finite; the file is damaged or its training diverged"));
+        }
+        Tensor::from_vec(values, shape, &Device::Cpu).lift()
+    }
+}
+
+/// Every tensor of the index must be in the shard that it names.
+fn check_index(index: &Path, tensors: &Shards) -> Result<()> {
+    for (tensor, shard) in files::weight_map(index)? {
+        let found = tensors.file_of(&tensor);
+        bail_if(found != Some(&shard) && !tensor.ends_with(".rotary_emb.inv_freq"), || {
+            let found = found.map_or("is in no shard".to_owned(), |f| format!("is in `{f}`"));
+            Fault::data(format!("tensor `{tensor}` {found}; the index says `{shard}`")).at(files::INDEX)
+        })?;
+    }
+    Ok(())
 }

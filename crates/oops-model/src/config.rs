@@ -73,3 +73,53 @@ pub enum RopeScaling {
         original_max_position: usize,
     },
 }
+
+impl Rope {
+    /// Angle per position of each channel pair, `[head_dim/2]`, in radians.
+    pub fn frequencies(&self, head_dim: usize) -> Vec<f64> {
+        let plain = |i: usize| self.theta.powf(-2.0 * i as f64 / head_dim as f64);
+        (0..head_dim / 2).map(|i| self.scaling.stretch(plain(i))).collect()
+    }
+}
+
+impl RopeScaling {
+    fn stretch(&self, frequency: f64) -> f64 {
+        match *self {
+            Self::None => frequency,
+            Self::Linear { factor } => frequency / factor,
+            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position } => {
+                let turns = original_max_position as f64 * frequency / std::f64::consts::TAU;
+                let kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+                (1.0 - kept) * frequency / factor + kept * frequency
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequencies_fall_from_one_and_linear_scaling_divides_them() {
+        let rope = Rope { theta: 100.0, scaling: RopeScaling::None };
+        assert_eq!(rope.frequencies(4), [1.0, 0.1]);
+        let rope = Rope { theta: 100.0, scaling: RopeScaling::Linear { factor: 2.0 } };
+        assert_eq!(rope.frequencies(4), [0.5, 0.05]);
+    }
+
+    #[test]
+    fn llama3_keeps_short_waves_stretches_long_ones_and_blends_between() {
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position: 8192,
+        };
+        let per_turns = |turns: f64| turns * std::f64::consts::TAU / 8192.0;
+        assert_eq!(scaling.stretch(1.0), 1.0);
+        assert_eq!(scaling.stretch(per_turns(0.5)), per_turns(0.5) / 8.0);
+        let middle = per_turns(2.5);
+        assert!((scaling.stretch(middle) - middle * (0.5 / 8.0 + 0.5)).abs() < 1e-12);
+    }
+}

@@ -4,21 +4,29 @@
 //! (weights out). Nothing here knows scores, where a plan came from, or the store.
 
 mod block;
+mod ceiling;
 mod checkpoint;
 mod config;
 mod decoder;
 mod family;
+#[cfg(test)]
+mod fixtures;
 mod gguf;
+mod hf;
 mod host;
+mod kernels;
+mod lift;
+mod slice;
 mod source;
 mod tokenizer;
-mod write;
 
 pub use block::{Block, Linear};
+pub use ceiling::gemm_ceiling;
 pub use checkpoint::Checkpoint;
 pub use config::{DType, ModelConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, cross_entropy};
 pub use family::Family;
+pub use hf::write::{hf_config, hf_index, shard_contents, write_block, write_outer};
 pub use host::{matrix, values, vector, with_values};
+pub use slice::slice_block;
 pub use tokenizer::Tokenizer;
-pub use write::{gemm_ceiling, hf_config, hf_index, slice_block, write_block, write_outer};

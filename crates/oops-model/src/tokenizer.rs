@@ -11,9 +11,10 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads the text of a `tokenizer.json`; `bos` comes from the model's configuration.
     pub fn from_json(json: &str, bos: Option<u32>) -> Result<Self> {
-        let inner = json
-            .parse::<tokenizers::Tokenizer>()
-            .map_err(|e| Fault::data(format!("tokenizer.json cannot be used: {e}")))?;
+        let unusable = |e| Fault::data(format!("tokenizer.json cannot be used: {e}"));
+        let mut inner: tokenizers::Tokenizer = json.parse().map_err(unusable)?;
+        // Files saved after training carry its truncation and padding; a text is a text.
+        inner.with_truncation(None).map_err(unusable)?.with_padding(None);
         Ok(Self { inner, bos })
     }
 
@@ -32,6 +33,11 @@ impl Tokenizer {
     /// Number of tokens, added tokens included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
+    }
+
+    /// The largest token id.
+    pub(crate) fn largest_id(&self) -> Option<u32> {
+        self.inner.get_vocab(true).into_values().max()
     }
 
     /// The text of a `tokenizer.json` for this tokenizer.

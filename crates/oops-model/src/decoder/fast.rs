@@ -1,0 +1,66 @@
+//! The forward pass on slices. Tokens are rows throughout: heads are columns, nothing is transposed or repeated.
+
+use candle_core::{Device, Tensor};
+use oops_core::{Result, Site};
+
+use super::{Decoder, Tap, flat::flat};
+use crate::{
+    Block, Linear,
+    kernels::{self, AttentionShape},
+    lift::Lift,
+};
+
+/// See [`Decoder::block`].
+pub(super) fn block(d: &Decoder, b: &Block, x: &Tensor, lengths: &[usize], tap: &mut Tap<'_>) -> Result<Tensor> {
+    let (rows, x) = (x.dim(0).lift()?, flat(x)?);
+    let mut h = vec![0.0; x.len()];
+    kernels::rms_norm(&x, &flat(&b.input_norm)?, d.norm_eps, &mut h);
+    let mixed = matrix(mix(d, b, &h, lengths)?, rows, b.dims.width(Site::AttnOut))?;
+    tap(Site::AttnOut, &mixed)?;
+    let mut y = linear(&flat(&mixed)?, rows, &b.o)?;
+    drop(mixed);
+    kernels::add_into(&mut y, &x);
+
+    kernels::rms_norm(&y, &flat(&b.ffn_norm)?, d.norm_eps, &mut h);
+    let mut inner = linear(&h, rows, &b.gate)?;
+    kernels::swiglu(&mut inner, &linear(&h, rows, &b.up)?);
+    drop(h);
+    let inner = matrix(inner, rows, b.dims.width(Site::MlpDown))?;
+    tap(Site::MlpDown, &inner)?;
+    let mut out = linear(&flat(&inner)?, rows, &b.down)?;
+    kernels::add_into(&mut out, &y);
+    matrix(out, rows, d.hidden)
+}
+
+/// Attention over normalised states `h`, before o_proj.
+fn mix(d: &Decoder, b: &Block, h: &[f32], lengths: &[usize]) -> Result<Vec<f32>> {
+    let positions: Vec<u32> = lengths.iter().flat_map(|&n| 0..n as u32).collect();
+    let heads = |layer: &Linear, norm: &Option<Tensor>| -> Result<Vec<f32>> {
+        let mut heads = linear(h, positions.len(), layer)?;
+        if let Some(weight) = norm {
+            let mut normed = vec![0.0; heads.len()];
+            kernels::rms_norm(&heads, &flat(weight)?, d.norm_eps, &mut normed);
+            heads = normed;
+        }
+        kernels::rotate(&mut heads, &positions, &d.rope);
+        Ok(heads)
+    };
+    let (q, k) = (heads(&b.q, &b.q_norm)?, heads(&b.k, &b.k_norm)?);
+    let v = linear(h, positions.len(), &b.v)?;
+    let shape = AttentionShape {
+        query_heads: b.dims.query_heads,
+        kv_heads: b.dims.kv_heads,
+        head_dim: b.dims.head_dim,
+        window: d.window,
+    };
+    Ok(kernels::attention(&q, &k, &v, lengths, &shape))
+}
+
+fn linear(x: &[f32], rows: usize, layer: &Linear) -> Result<Vec<f32>> {
+    let bias = layer.bias.as_ref().map(flat).transpose()?;
+    Ok(kernels::linear(x, rows, &flat(&layer.weight)?, bias.as_deref(), layer.weight.dim(0).lift()?))
+}
+
+fn matrix(values: Vec<f32>, rows: usize, width: usize) -> Result<Tensor> {
+    Tensor::from_vec(values, (rows, width), &Device::Cpu).lift()
+}

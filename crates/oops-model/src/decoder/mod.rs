@@ -1,0 +1,117 @@
+//! The forward pass, block by block.
+//!
+//! Two forms of the same arithmetic: [`fast`] works on slices with our own kernels and serves frozen f32 weights in
+//! host memory; [`plain`] uses tensor operations only, so it runs on any device and carries gradients.
+
+mod fast;
+mod flat;
+mod plain;
+
+use candle_core::{DType, Device, Tensor};
+use oops_core::{Fault, Result, Site, bail_if};
+
+use crate::{Block, ModelConfig, kernels, kernels::RopeTable, lift::Lift};
+use flat::flat;
+
+/// What a tap is called with: the site, and its activations `[N, width]`.
+pub(crate) type Tap<'a> = dyn FnMut(Site, &Tensor) -> Result<()> + 'a;
+
+/// What a forward pass needs besides weights: configuration and rotary tables.
+pub struct Decoder {
+    hidden: usize,
+    norm_eps: f64,
+    window: Option<usize>,
+    rope: RopeTable,
+}
+
+impl Decoder {
+    /// Prepares sequences of up to `max_tokens` tokens.
+    pub fn new(config: &ModelConfig, max_tokens: usize) -> Result<Self> {
+        let head_dim = config.dims.blocks.first().map_or(0, |b| b.head_dim);
+        bail_if(config.dims.blocks.iter().any(|b| b.head_dim != head_dim), || {
+            Fault::data("all blocks must have the same number of channels per head")
+        })?;
+        let rope = RopeTable::new(&config.rope.frequencies(head_dim), max_tokens);
+        let window = config.sliding_window;
+        Ok(Self { hidden: config.dims.hidden, norm_eps: config.norm_eps, window, rope })
+    }
+
+    /// Rows of `embedding` `[vocab, hidden]` for `ids`: `[ids, hidden]`.
+    pub fn embed(&self, embedding: &Tensor, ids: &[u32]) -> Result<Tensor> {
+        let vocab = embedding.dim(0).lift()?;
+        check_ids(ids, vocab)?;
+        let ids = Tensor::new(ids, embedding.device()).lift()?;
+        embedding.index_select(&ids, 0).lift()
+    }
+
+    /// One block over packed sequences.
+    ///
+    /// `x` is `[N, hidden]`: sequences of `lengths` tokens one after the other (Σ lengths = N); attention is causal
+    /// within each, positions start at 0 in each. `tap` sees the input of o_proj `[N, query_heads·head_dim]`, then
+    /// that of down_proj `[N, ffn]`.
+    pub fn block(
+        &self,
+        block: &Block,
+        x: &Tensor,
+        lengths: &[usize],
+        tap: &mut dyn FnMut(Site, &Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
+        self.check(block, x, lengths)?;
+        if block.tensors().into_iter().chain([x]).all(is_frozen_host) {
+            fast::block(self, block, x, lengths, tap)
+        } else {
+            plain::block(self, block, x, lengths, tap)
+        }
+    }
+
+    /// Logits of hidden states `x` `[N, hidden]`: `[N, vocab]`.
+    pub fn logits(&self, final_norm: &Tensor, head: &Tensor, x: &Tensor) -> Result<Tensor> {
+        let (rows, vocab) = (x.dim(0).lift()?, head.dim(0).lift()?);
+        bail_if(head.dim(1).lift()? != self.hidden || x.dims() != [rows, self.hidden], || {
+            Fault::internal(format!("head {:?} on hidden states {:?}", head.dims(), x.dims()))
+        })?;
+        if ![final_norm, head, x].into_iter().all(is_frozen_host) {
+            return plain::rms_norm(x, final_norm, self.norm_eps).and_then(|h| h.matmul(&head.t()?)).lift();
+        }
+        let mut h = vec![0.0; rows * self.hidden];
+        kernels::rms_norm(&flat(x)?, &flat(final_norm)?, self.norm_eps, &mut h);
+        let logits = kernels::linear(&h, rows, &flat(head)?, None, vocab);
+        Tensor::from_vec(logits, (rows, vocab), &Device::Cpu).lift()
+    }
+
+    fn check(&self, block: &Block, x: &Tensor, lengths: &[usize]) -> Result<()> {
+        let n: usize = lengths.iter().sum();
+        bail_if(x.dims() != [n, self.hidden], || {
+            Fault::internal(format!("hidden states {:?} for {n} tokens of width {}", x.dims(), self.hidden))
+        })?;
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        bail_if(longest > self.rope.positions(), || {
+            Fault::internal(format!("a sequence of {longest} tokens, {} prepared", self.rope.positions()))
+        })?;
+        block.check(self.hidden)
+    }
+}
+
+/// Whether the kernels may read a tensor: f32 in host memory, and no gradient is asked of it.
+fn is_frozen_host(t: &Tensor) -> bool {
+    t.device().is_cpu() && t.dtype() == DType::F32 && !t.track_op()
+}
+
+fn check_ids(ids: &[u32], vocab: usize) -> Result<()> {
+    match ids.iter().find(|&&id| id as usize >= vocab) {
+        None => Ok(()),
+        Some(id) => Err(Fault::data(format!("token {id} is outside the model's vocabulary of {vocab}"))
+            .help("use the tokenizer that belongs to the model")),
+    }
+}
+
+/// Cross-entropy of each row of `logits` `[N, vocab]` against `targets` `[N]`, in nats.
+pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
+    let (rows, vocab) = logits.dims2().lift()?;
+    bail_if(rows != targets.len(), || Fault::internal(format!("{rows} rows of logits, {} targets", targets.len())))?;
+    check_ids(targets, vocab)?;
+    Ok(kernels::row_losses(&flat(logits)?, vocab, targets))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! config.json of transformers 4 and 5 to [`ModelConfig`].
+
+use oops_core::{BlockDims, Fault, ModelDims, Result, bail_if};
+use serde_json::{Map, Value};
+
+use super::{
+    json::{Keys, missing, wrong},
+    rope,
+};
+use crate::{
+    DType, Family, ModelConfig,
+    family::{Descriptor, WindowRule},
+};
+
+/// Bounds that keep memory in proportion: far above any decoder that exists.
+const WIDTH: std::ops::RangeInclusive<u64> = 1..=1 << 22;
+const BLOCKS: std::ops::RangeInclusive<u64> = 1..=4096;
+const HEAD_DIM: std::ops::RangeInclusive<u64> = 2..=4096;
+
+/// Reads config.json; special tokens that it lacks come from `generation` (generation_config.json). The stored
+/// precision is the files' to tell.
+pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>, dtype: DType) -> Result<ModelConfig> {
+    let (keys, generation) = (Keys(config), Keys(generation));
+    let family = Family::from_model_type(keys.text("model_type")?.ok_or_else(|| missing("model_type"))?)?;
+    refuse(keys)?;
+    let blocks = blocks(keys, family)?;
+    let max_position = keys.count("max_position_embeddings", 1..=1 << 32)?.unwrap_or(2048);
+    let special = |key: &str| match keys.token_ids(key)? {
+        ids if ids.is_empty() => generation.token_ids(key),
+        ids => Ok(ids),
+    };
+    Ok(ModelConfig {
+        family: family.family,
+        sliding_window: window(keys, family, blocks.len())?,
+        dims: ModelDims {
+            hidden: keys.need_count("hidden_size", WIDTH)?,
+            vocab: keys.need_count("vocab_size", 1..=1 << 28)?,
+            tied: keys.flag("tie_word_embeddings", false)?,
+            gated: true,
+            blocks,
+        },
+        norm_eps: keys.positive("rms_norm_eps")?.unwrap_or(1e-6),
+        rope: rope::read(keys, max_position)?,
+        max_position,
+        bos: special("bos_token_id")?.first().copied(),
+        eos: special("eos_token_id")?,
+        dtype,
+    })
+}
+
+fn refuse(keys: Keys<'_>) -> Result<()> {
+    let act = keys.text("hidden_act")?.unwrap_or("silu");
+    bail_if(act != "silu" && act != "swish", || {
+        Fault::data(format!("`hidden_act` is `{act}`")).help("supported activation: silu")
+    })?;
+    bail_if(keys.get("quantization_config").is_some(), || {
+        Fault::data("the weights are quantised (`quantization_config`)")
+            .help("use the checkpoint before quantisation in f32, f16 or bf16, or a GGUF file")
+    })
+}
+
+/// Widths per block: uniform, or one entry each under our own key `block_widths`.
+fn blocks(keys: Keys<'_>, family: &Descriptor) -> Result<Vec<BlockDims>> {
+    let n = keys.need_count("num_hidden_layers", BLOCKS)?;
+    let heads = keys.need_count("num_attention_heads", WIDTH)?;
+    let head_dim = match keys.count("head_dim", HEAD_DIM)?.or(family.head_dim) {
+        Some(d) => d,
+        None => keys.need_count("hidden_size", WIDTH)? / heads,
+    };
+    bail_if(head_dim == 0 || !head_dim.is_multiple_of(2), || {
+        Fault::data(format!("{head_dim} channels per head; rotary encoding needs an even number"))
+    })?;
+    let widths = |keys: Keys<'_>, least: u64| {
+        let range = least..=*WIDTH.end();
+        let query_heads = keys.need_count("num_attention_heads", range.clone())?;
+        let kv_heads = keys.count("num_key_value_heads", range.clone())?.unwrap_or(query_heads);
+        let ffn = keys.need_count("intermediate_size", range)?;
+        let divides =
+            kv_heads == query_heads || (kv_heads > 0 && query_heads > 0 && query_heads.is_multiple_of(kv_heads));
+        bail_if(!divides, || {
+            Fault::data(format!("{query_heads} query heads cannot share {kv_heads} key/value heads"))
+        })?;
+        Ok(BlockDims { query_heads, kv_heads, head_dim, ffn })
+    };
+    let Some(listed) = keys.get("block_widths") else { return Ok(vec![widths(keys, 1)?; n]) };
+    let list = listed.as_array().filter(|l| l.len() == n);
+    let list = list.ok_or_else(|| wrong("block_widths", listed, &format!("a list of {n} entries, one per block")))?;
+    let entry = |(l, v): (usize, &Value)| {
+        let object = v.as_object().ok_or_else(|| wrong("block_widths", v, "a list of objects"))?;
+        widths(Keys(object), 0).map_err(|f| f.at(format!("block_widths[{l}]")))
+    };
+    list.iter().enumerate().map(entry).collect()
+}
+
+/// The sliding window, the same in every block or none at all.
+fn window(keys: Keys<'_>, family: &Descriptor, blocks: usize) -> Result<Option<usize>> {
+    let window = keys.count("sliding_window", 1..=1 << 32)?;
+    let enabled = match family.window {
+        WindowRule::None => false,
+        WindowRule::Stated => window.is_some(),
+        WindowRule::Enabled => keys.flag("use_sliding_window", false)? && window.is_some(),
+    };
+    if !enabled {
+        return Ok(None);
+    }
+    let sliding = match keys.get("layer_types") {
+        Some(listed) => {
+            let list = listed.as_array().filter(|l| l.len() == blocks);
+            let list = list.ok_or_else(|| wrong("layer_types", listed, &format!("a list of {blocks} entries")))?;
+            list.iter().filter(|v| v.as_str() == Some("sliding_attention")).count()
+        }
+        None if family.window == WindowRule::Stated => blocks,
+        None => blocks.saturating_sub(keys.count("max_window_layers", 0..=1 << 32)?.unwrap_or(0)),
+    };
+    bail_if(sliding != 0 && sliding != blocks, || {
+        Fault::data(format!("{sliding} of {blocks} blocks have a sliding window"))
+            .help("supported: a sliding window in all blocks or in none")
+    })?;
+    Ok(window.filter(|_| sliding > 0))
+}
+
+#[cfg(test)]
+mod tests;

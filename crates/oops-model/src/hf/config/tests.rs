@@ -1,0 +1,80 @@
+//! Spellings that are understood, and what is refused.
+
+use serde_json::json;
+
+use super::*;
+
+fn base() -> Value {
+    json!({
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 2,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 512, "rms_norm_eps": 1e-5,
+        "eos_token_id": [1, 2], "max_position_embeddings": 512, "hidden_act": "silu",
+    })
+}
+
+fn with(changes: Value) -> Result<ModelConfig> {
+    let (mut config, changes) = (base(), changes);
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    let generation = json!({"bos_token_id": 7, "eos_token_id": 9});
+    read(config.as_object().unwrap(), generation.as_object().unwrap(), DType::F32)
+}
+
+#[test]
+fn defaults_follow_transformers() {
+    let c = with(json!({})).unwrap();
+    assert_eq!(c.dims.blocks, [BlockDims { query_heads: 8, kv_heads: 4, head_dim: 8, ffn: 172 }; 2]);
+    assert_eq!((c.bos, c.eos, c.dims.tied, c.sliding_window), (Some(7), vec![1, 2], false, None));
+    let c = with(json!({"num_key_value_heads": null, "head_dim": 16, "eos_token_id": 3})).unwrap();
+    assert_eq!((c.dims.blocks[0].kv_heads, c.dims.blocks[0].head_dim, c.eos), (8, 16, vec![3]));
+}
+
+#[test]
+fn block_widths_override_and_may_be_zero() {
+    let wide = json!({"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 9});
+    let none = json!({"num_attention_heads": 0, "num_key_value_heads": 0, "intermediate_size": 0});
+    let c = with(json!({"block_widths": [wide, none]})).unwrap();
+    assert_eq!(c.dims.blocks[0], BlockDims { query_heads: 4, kv_heads: 2, head_dim: 8, ffn: 9 });
+    assert_eq!(c.dims.blocks[1], BlockDims { query_heads: 0, kv_heads: 0, head_dim: 8, ffn: 0 });
+}
+
+#[test]
+fn windows_follow_each_familys_rule() {
+    let window = |changes| with(changes).map(|c| c.sliding_window);
+    assert_eq!(window(json!({"sliding_window": 8})).unwrap(), None);
+    assert_eq!(window(json!({"model_type": "mistral", "sliding_window": 8})).unwrap(), Some(8));
+    assert_eq!(window(json!({"model_type": "mistral", "sliding_window": null})).unwrap(), None);
+    let qwen = |on: bool, from: u64| {
+        window(json!({"model_type": "qwen2", "sliding_window": 8, "use_sliding_window": on, "max_window_layers": from}))
+    };
+    assert_eq!(qwen(false, 0).unwrap(), None);
+    assert_eq!(qwen(true, 0).unwrap(), Some(8));
+    assert_eq!(qwen(true, 28).unwrap(), None);
+    assert!(qwen(true, 1).unwrap_err().to_string().contains("1 of 2 blocks"));
+    let types = json!(["full_attention", "sliding_attention"]);
+    let mixed = json!({"model_type": "qwen3", "sliding_window": 8, "use_sliding_window": true, "layer_types": types});
+    assert!(window(mixed).is_err());
+}
+
+#[test]
+fn what_we_cannot_run_is_refused_with_the_reason() {
+    for (changes, word) in [
+        (json!({"model_type": "gemma"}), "supported model types"),
+        (json!({"model_type": null}), "`model_type` is missing"),
+        (json!({"hidden_act": "gelu"}), "supported activation: silu"),
+        (json!({"quantization_config": {}}), "quantised"),
+        (json!({"num_key_value_heads": 3}), "cannot share 3"),
+        (json!({"head_dim": 7}), "even number"),
+        (json!({"num_hidden_layers": 1_000_000_000_000_u64}), "num_hidden_layers"),
+        (json!({"num_hidden_layers": "two"}), "whole number"),
+        (json!({"block_widths": []}), "a list of 2 entries"),
+        (json!({"block_widths": [1, 2]}), "a list of objects"),
+        (json!({"eos_token_id": "x"}), "a token id or a list"),
+        (json!({"vocab_size": null}), "`vocab_size` is missing"),
+        (json!({"rms_norm_eps": 0}), "positive"),
+    ] {
+        let text = with(changes).unwrap_err().to_string();
+        assert!(text.contains(word), "{text}");
+    }
+}

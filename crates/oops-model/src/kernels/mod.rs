@@ -1,0 +1,56 @@
+//! The decoder's arithmetic on plain f32 slices: one file per operation, each compiled for AVX-512, AVX2 and the
+//! baseline and chosen at run time.
+//!
+//! Matrices are row-major, one row per token. Parallel pieces are fixed by shape, never by the number of threads, so
+//! the same input gives the same bits whatever the pool.
+
+mod attention;
+mod gemm;
+mod linear;
+mod loss;
+mod norm;
+mod rope;
+mod swiglu;
+mod vector;
+
+pub(crate) use attention::{AttentionShape, attention};
+pub(crate) use linear::{add_into, linear};
+pub(crate) use loss::row_losses;
+pub(crate) use norm::rms_norm;
+pub(crate) use rope::{RopeTable, rotate};
+pub(crate) use swiglu::swiglu;
+
+/// Rows that one parallel task takes in row-wise kernels: enough to hide the cost of a task.
+const ROWS_PER_TASK: usize = 32;
+
+/// Runs `f` compiled for the widest vectors that this CPU has; what `f` calls must be `#[inline(always)]`.
+#[inline(always)]
+fn simd<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Pseudo-random inputs and comparisons for kernel tests.
+
+    /// `n` values in [−1, 1) from a fixed generator.
+    pub(crate) fn noise(n: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(2).wrapping_add(1);
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    /// Largest absolute difference.
+    pub(crate) fn max_diff(a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
+    }
+
+    /// Runs `f` in a pool of `threads`.
+    pub(crate) fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+    }
+}

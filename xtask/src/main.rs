@@ -1,2 +1,66 @@
-//! Developer tasks.
-fn main() {}
+//! Developer tasks: `cargo xtask run|status|dag|show|verify|stages|data …` builds the binary `oops` and becomes it;
+//! `cargo xtask ci` becomes `.ci/run`. Prints nothing itself on stdout, which belongs to the command.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+/// Commands that are handed to `oops`.
+const COMMANDS: &[&str] = &["run", "status", "dag", "show", "verify", "stages", "data", "help"];
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = env::args_os().skip(1).collect();
+    let first = args.first().and_then(|a| a.to_str()).unwrap_or("help").to_owned();
+    let task = match first.as_str() {
+        "ci" => Ok(Command::new(workspace().join(".ci/run"))),
+        "--help" | "-h" | "--version" | "-V" => oops(),
+        name if COMMANDS.contains(&name) => oops(),
+        name => Err(format!("no task is called `{name}`; tasks: ci, {}", COMMANDS.join(", "))),
+    };
+    let rest = if first == "ci" { &args[1..] } else { &args[..] };
+    let ended = task.and_then(|mut command| become_process(command.args(rest)));
+    ended.unwrap_or_else(|message| {
+        let _ = writeln!(std::io::stderr(), "xtask: {message}");
+        ExitCode::from(2)
+    })
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Builds `oops` in the profile and target folder that everything else uses, and finds it.
+fn oops() -> Result<Command, String> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "oops-cli", "--bin", "oops", "--manifest-path"])
+        .arg(workspace().join("Cargo.toml"))
+        .status()
+        .map_err(|e| format!("cannot start cargo: {e}"))?;
+    if !build.success() {
+        return Err("the build failed".to_owned());
+    }
+    // This program itself lies in <target>/<profile>/.
+    let here = env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
+    let folder = here.parent().ok_or("cannot find the target folder")?;
+    Ok(Command::new(folder.join(format!("oops{}", env::consts::EXE_SUFFIX))))
+}
+
+/// Becomes the command, so that signals and the exit code need no handing over.
+#[cfg(unix)]
+fn become_process(command: &mut Command) -> Result<ExitCode, String> {
+    use std::os::unix::process::CommandExt as _;
+    let error = command.exec();
+    Err(format!("cannot start {}: {error}", command.get_program().to_string_lossy()))
+}
+
+/// Runs the command and hands its exit code on.
+#[cfg(not(unix))]
+fn become_process(command: &mut Command) -> Result<ExitCode, String> {
+    let status = command.status().map_err(|e| e.to_string())?;
+    Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(70)))
+}

@@ -29,7 +29,7 @@ pub(crate) struct Action {
 
 pub(crate) type Results = BTreeMap<usize, Resolved>;
 
-impl<'a> Session<'a> {
+impl Session<'_> {
     /// The action of node `i`; none while an input has no result.
     pub(crate) fn action(&self, i: usize, results: &Results) -> Result<Option<Action>> {
         let node = &self.graph.nodes[i];

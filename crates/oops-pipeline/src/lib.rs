@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod connect;
 mod document;
 mod graph;
 mod order;

@@ -20,7 +20,9 @@ pub use parquet_io::Table;
 pub use plan::{PlanInfo, read_plan, write_plan};
 pub use report::ReportTable;
 pub use scores::{BlockScores, Scale, Scores, ScoresInfo};
-pub use stats::{ChannelStats, SiteStats, Split, StatsInfo, gram_file, read_gram, read_site, write_block, write_gram};
+pub use stats::{
+    ChannelStats, SiteStats, Split, StatsInfo, channels_file, gram_file, read_gram, read_site, write_block, write_gram,
+};
 pub use tokens::{TokenSet, TokensInfo};
 pub use tree::{Artifact, Entry, Tree};
 

@@ -111,7 +111,8 @@ impl SiteStats {
     }
 }
 
-fn channels_file(block: usize) -> String {
+/// Name of the file with the channel table of a block.
+pub fn channels_file(block: usize) -> String {
     format!("channels/block-{block:03}.parquet")
 }
 

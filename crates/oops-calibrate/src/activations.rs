@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use oops_artifact::{Kind, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, gram_file, json, write_block, write_gram};
+use oops_artifact::{
+    Kind, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file, json, write_block, write_gram,
+};
 use oops_core::{BlockDims, Fault, Result, Site, bail_if};
 use oops_linalg::Gram;
 use oops_model::{Checkpoint, Decoder, gemm_ceiling, with_values};
@@ -74,7 +76,7 @@ impl Stage for Activations {
         bail_if(!batches.iter().any(|b| b.split == Split::Fit), || {
             Fault::data("every calibration sequence is held out").help("use more sequences or a smaller fraction")
         })?;
-        let first = resume(cx, &mut batches, dims.blocks.len())?;
+        let first = resume(params, cx, &mut batches, dims.blocks.len())?;
         cx.progress.begin(dims.blocks.len() as u64, "blocks");
         cx.progress.advance(first as u64);
         let start = Instant::now();
@@ -85,7 +87,6 @@ impl Stage for Activations {
                 .map_err(|f| f.at(format!("block {l}")))?;
             cx.progress.advance(1);
         }
-        cx.work.forget(&state(dims.blocks.len() - 1));
         let seconds = start.elapsed().as_secs_f64();
         report_speed(params, &checkpoint, &batches, first, seconds, &clock, cx)?;
         let count = |s: Split| batches.iter().filter(move |b| b.split == s).flat_map(|b| b.lengths.clone());
@@ -124,8 +125,14 @@ fn state(block: usize) -> String {
 }
 
 /// Continues behind the last block whose statistics and residual stream an earlier, killed run has finished.
-fn resume(cx: &Cx<'_>, batches: &mut [Batch], blocks: usize) -> Result<usize> {
-    let Some(last) = (0..blocks).rev().find(|&l| cx.work.is_done(&state(l))) else { return Ok(0) };
+fn resume(params: &Params, cx: &Cx<'_>, batches: &mut [Batch], blocks: usize) -> Result<usize> {
+    let splits: Vec<Split> = Split::ALL.into_iter().filter(|s| batches.iter().any(|b| b.split == *s)).collect();
+    let whole = |l: usize| {
+        let mut grams = Site::ALL.iter().flat_map(|&site| splits.iter().map(move |&split| gram_file(l, site, split)));
+        cx.work.is_done(&channels_file(l)) && (!params.gram || grams.all(|name| cx.work.is_done(&name)))
+    };
+    let finished = (0..blocks).take_while(|&l| whole(l)).count();
+    let Some(last) = (0..finished).rev().find(|&l| cx.work.is_done(&state(l))) else { return Ok(0) };
     hidden::load(&cx.work.path(&state(last)), batches)?;
     Ok(last + 1)
 }

@@ -39,13 +39,16 @@ pub(crate) struct Report {
     pub(crate) status: String,
 }
 
+/// Fits a repair of a module on tokens with a damping.
+pub(crate) type Fit = dyn Fn(&Module, &Tokens, Option<f64>) -> Result<Repair>;
+
 /// Tries `repair` with each damping of `ladder` on the fit tokens; the first that beats the plain cut on the judging
 /// tokens is fitted again on all tokens and kept, otherwise the cut is.
 pub(crate) fn guarded(
     module: &Module,
     tokens: SiteTokens,
     ladder: &[Option<f64>],
-    repair: &dyn Fn(&Module, &Tokens, Option<f64>) -> Result<Repair>,
+    repair: &Fit,
 ) -> Result<(Repair, Judgement)> {
     let cut = module.cut();
     let judge = tokens.judge();

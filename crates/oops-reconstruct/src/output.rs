@@ -2,7 +2,7 @@
 
 use oops_artifact::{Artifact, Sink, json};
 use oops_core::{Fault, Plan, Result};
-use oops_model::{Checkpoint, DType, ModelConfig, hf_config, write_outer};
+use oops_model::{Checkpoint, DType, ModelConfig, hf_config, hf_index, shard_contents, write_outer};
 use oops_stage::Workdir;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,9 +58,13 @@ pub(crate) fn write_rest(
     })?;
     let config = ModelConfig { dims: plan.apply(&dense.dims), dtype: dtype.clone(), ..dense.clone() };
     work.file("config.json", &mut |path| json::write(path, &hf_config(&config)))?;
-    let shards: Vec<String> = (0..dense.dims.blocks.len()).map(block_file).chain([OUTER.to_owned()]).collect();
-    let index = oops_model::index_of(&shards, &|name| work.path(name))?;
-    work.file("model.safetensors.index.json", &mut |path| json::write(path, &index))?;
+    let shard = |name: String| {
+        let (tensors, bytes) = shard_contents(&work.path(&name))?;
+        Ok((name, tensors, bytes))
+    };
+    let names = (0..dense.dims.blocks.len()).map(block_file).chain([OUTER.to_owned()]);
+    let shards = names.map(shard).collect::<Result<Vec<_>>>()?;
+    work.file("model.safetensors.index.json", &mut |path| json::write(path, &hf_index(&shards)))?;
     if source.tree.0.contains_key("tokenizer.json") {
         work.link("tokenizer.json", source, "tokenizer.json")?;
     } else {

@@ -14,7 +14,7 @@ use crate::read;
 /// How sequences are cut from documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Packing {
+pub(crate) enum Packing {
     /// One sequence per document, whole.
     Documents,
     /// Documents one after another, cut into equal sequences from the start; the tail is dropped.

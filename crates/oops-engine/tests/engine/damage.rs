@@ -47,7 +47,7 @@ fn damaged_records_are_made_again() {
     });
     // Says that its key is made of something else.
     recovers("actions", &|p| {
-        overwrite(p, fs::read_to_string(p).unwrap().replace("oops.action/1", "oops.action/0").as_bytes())
+        overwrite(p, fs::read_to_string(p).unwrap().replace("oops.action/1", "oops.action/0").as_bytes());
     });
 }
 
@@ -58,7 +58,7 @@ fn a_large_damaged_input_is_found_before_it_is_used() {
     bench.executed(&[pad]);
     let large =
         files(&bench.path("store/blobs")).into_iter().find(|p| p.metadata().unwrap().len() == 5_000_000).unwrap();
-    overwrite(&large, &[1; 5_000_000]);
+    overwrite(&large, &vec![1; 5_000_000]);
     assert_eq!(bench.executed(&[pad]), [""; 0], "nobody reads it");
     bench.heard();
     assert_eq!(bench.executed(&[pad, "d.with.plus=1"]), ["b", "d", "e"]);

@@ -4,10 +4,6 @@ use oops_engine::{Outcome, Selection};
 
 use crate::fakes::{Bench, DIAMOND};
 
-fn some(name: &str) -> Option<String> {
-    Some(name.to_owned())
-}
-
 fn ran(outcome: &Outcome) -> (Vec<&str>, Vec<&str>) {
     assert!(outcome.failed.is_none(), "{:?}", outcome.failed);
     let names = |list: &'_ [String]| list.iter().map(|s| s.as_str().to_owned().leak() as &str).collect();
@@ -19,20 +15,20 @@ fn targets_and_to_take_their_ancestors_along() {
     let bench = Bench::new(DIAMOND);
     let targets = Selection { targets: vec!["b".to_owned()], ..Selection::default() };
     assert_eq!(ran(&bench.select(&[], &targets).unwrap()), (vec!["a", "b"], vec![]));
-    let to = Selection { to: some("d"), ..Selection::default() };
+    let to = Selection { to: Some("d".into()), ..Selection::default() };
     assert_eq!(ran(&bench.select(&[], &to).unwrap()), (vec!["c", "d"], vec!["a", "b"]));
 }
 
 #[test]
 fn from_and_only_need_everything_else_in_the_store() {
     let bench = Bench::new(DIAMOND);
-    let from = Selection { from: some("d"), ..Selection::default() };
+    let from = Selection { from: Some("d".into()), ..Selection::default() };
     let (name, fault) = bench.select(&[], &from).unwrap().failed.unwrap();
     assert_eq!((name.as_str(), fault.class().exit_code()), ("a", 3));
     assert!(fault.to_string().contains("run it first"), "{fault}");
 
     bench.executed(&[]);
-    let only = Selection { only: some("d"), ..Selection::default() };
+    let only = Selection { only: Some("d".into()), ..Selection::default() };
     assert_eq!(ran(&bench.select(&["d.with.plus=3"], &only).unwrap()), (vec!["d"], vec![]));
     assert_eq!(ran(&bench.select(&["d.with.plus=3"], &from).unwrap()), (vec!["e"], vec!["d"]));
     assert!(bench.select(&["b.with.plus=3"], &only).unwrap().failed.is_some(), "b would have to run");

@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use oops_engine::Selection;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done · 1 a gate said no (run --dry-run: something would run; verify: damage) · 2 pipeline, parameter or \
+flag is wrong · 3 an input is wrong or missing · 4 a computation has no usable answer · 5 device · 6 the store cannot be \
+read or written · 70 a bug of this program · 130 interrupted";
+
+/// Structured pruning of large language models as a graph of cached stages.
+#[derive(Debug, Parser)]
+#[command(name = "oops", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Folder of the store [default: .oops in the workspace].
+    #[arg(long, env = "OOPS_CACHE", value_name = "DIR", global = true)]
+    pub(crate) cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run what is not in the store yet.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Run),
+    /// Say for each stage whether it would run, and why.
+    Status(Pipeline),
+    /// Draw the graph.
+    Dag(Dag),
+    /// Print what a stage made.
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(Show),
+    /// Read everything in the store again and compare it with its digests.
+    Verify,
+    /// List the stages, or the parameters of one.
+    Stages(Stages),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  oops run pipelines/llama.yaml
+  oops run pipelines/llama.yaml --set plan.with.remove_fraction=0.5
+  oops run pipelines/llama.yaml quality --set scores.use=score.wanda
+  oops run pipelines/llama.yaml --from pruned --dry-run";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  oops show pipelines/llama.yaml quality --json
+  oops show pipelines/llama.yaml plan
+  oops show pipelines/llama.yaml pruned --out pruned-model";
+
+/// A pipeline file with overrides.
+#[derive(Debug, Args)]
+pub(crate) struct Pipeline {
+    /// Pipeline file.
+    #[arg(value_name = "PIPELINE.yaml")]
+    pub(crate) file: PathBuf,
+    /// Override: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME or defaults.seed=NUMBER.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) pipeline: Pipeline,
+    /// Make only these stages, with all that they are made from.
+    #[arg(value_name = "STAGE")]
+    targets: Vec<String>,
+    /// Run only this stage and what is made from it; everything else must be in the store.
+    #[arg(long, value_name = "STAGE")]
+    from: Option<String>,
+    /// Run only this stage and what it is made from.
+    #[arg(long, value_name = "STAGE")]
+    to: Option<String>,
+    /// Run only this stage; its inputs must be in the store.
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["from", "to", "targets"])]
+    only: Option<String>,
+    /// Run this stage even if its result is in the store.
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<String>,
+    /// Only say what would run; exit code 1 if anything would.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print one JSON object as the last line of stdout; everything else goes to stderr.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print only warnings, errors and reports.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+impl Run {
+    pub(crate) fn selection(&self) -> Selection {
+        Selection {
+            targets: self.targets.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            only: self.only.clone(),
+            force: self.force.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dag {
+    #[command(flatten)]
+    pub(crate) pipeline: Pipeline,
+    /// How to draw it.
+    #[arg(long, value_enum, default_value = "ascii")]
+    pub(crate) format: DagFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DagFormat {
+    /// A list in which each stage names its inputs.
+    Ascii,
+    /// Mermaid, for Markdown.
+    Mermaid,
+    /// Graphviz.
+    Dot,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub(crate) pipeline: Pipeline,
+    /// The stage.
+    #[arg(value_name = "STAGE")]
+    pub(crate) stage: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Instead of printing, copy the artifact's files into this folder.
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stages {
+    /// Name of a stage, for example score.wanda.
+    pub(crate) name: Option<String>,
+}

@@ -1,0 +1,58 @@
+//! `oops show`: prints or copies what a stage made.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use oops_artifact::Artifact;
+use oops_core::{Fault, Result};
+use oops_engine::{Resolved, Session, Silent, State};
+use oops_stage::Registry;
+
+use crate::{
+    args::Show,
+    open::{self, Answer},
+    platform::CANCEL,
+    show,
+    terminal::out,
+};
+
+/// Runs the command.
+pub(crate) fn show(args: &Show, cache: Option<&Path>, registry: &Registry) -> Answer {
+    let mut graph = open::graph(&args.pipeline, registry)?;
+    let i = graph.find(&args.stage)?;
+    graph.check(&graph.with_ancestors([i]))?;
+    let store = open::store(cache)?;
+    let session = Session { graph: &graph, store: &store, observer: &Silent, cancel: &CANCEL };
+    let results: BTreeMap<usize, Resolved> = oops_engine::artifact(session, i)?
+        .into_iter()
+        .filter_map(|(j, state)| if let State::Cached(found) = state { Some((j, *found)) } else { None })
+        .collect();
+    let found = results.get(&i).ok_or_else(|| not_cached(args))?;
+    match &args.out {
+        Some(dir) => copy(&found.artifact, dir)?,
+        None if args.json => out(&show::json(&graph, &results, i)?),
+        None => out(&show::text(&graph, &results, i)?),
+    }
+    Ok(0)
+}
+
+fn not_cached(args: &Show) -> Fault {
+    let set: String = args.pipeline.overrides.iter().map(|o| format!(" --set {o}")).collect();
+    Fault::data(format!("`{}` is not in the store with these parameters", args.stage)).help(format!(
+        "run it first: oops run {} {}{set}",
+        args.pipeline.file.display(),
+        args.stage
+    ))
+}
+
+fn copy(artifact: &Artifact, dir: &Path) -> Result<()> {
+    for (name, from) in &artifact.paths {
+        let to = dir.join(name);
+        let parent = to.parent().unwrap_or(dir);
+        fs::create_dir_all(parent).map_err(|e| Fault::writing(parent, &e))?;
+        let mut bytes = fs::File::open(from).map_err(|e| Fault::reading(from, &e))?;
+        let mut file = fs::File::create(&to).map_err(|e| Fault::writing(&to, &e))?;
+        std::io::copy(&mut bytes, &mut file).map_err(|e| Fault::writing(&to, &e))?;
+    }
+    out(&format!("{} files, {} bytes in {}", artifact.paths.len(), artifact.tree.bytes(), dir.display()));
+    Ok(())
+}

@@ -3,6 +3,7 @@
 //! Start at [`Checkpoint`] (weights in), [`Decoder`] (forward pass with taps at the sites) and [`write_block`]
 //! (weights out). Nothing here knows scores, where a plan came from, or the store.
 
+pub mod autograd;
 mod block;
 mod ceiling;
 mod checkpoint;

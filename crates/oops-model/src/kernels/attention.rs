@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     gemm::{Mat, gemm},
-    simd, vector,
+    vector,
 };
 
 /// Stacked rows (query rows × heads of a group) that one tile aims for: fills the GEMM kernel, stays in L2.
@@ -117,11 +117,11 @@ impl Tile<'_> {
             for head in 0..shape.kv_heads {
                 let at = from * narrow + head * d;
                 let (k, v) = (Mat::new(&k[at..], keys, d, narrow), Mat::new(&v[at..], keys, d, narrow));
-                simd(|| stack_queries(q, queries, head, rows, shape));
+                simd!(|| stack_queries(q, queries, head, rows, shape));
                 gemm(scores, keys, Mat::new(queries, stacked, d, d), k.t(), false, Parallelism::None);
-                simd(|| softmax_rows(scores, keys, inverse_sums, first, from, shape));
+                simd!(|| softmax_rows(scores, keys, inverse_sums, first, from, shape));
                 gemm(mixed, d, Mat::new(scores, stacked, keys, keys), v, false, Parallelism::None);
-                simd(|| unstack(mixed, inverse_sums, out, head, rows, shape));
+                simd!(|| unstack(mixed, inverse_sums, out, head, rows, shape));
             }
         });
     }

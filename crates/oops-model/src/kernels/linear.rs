@@ -3,10 +3,7 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::{
-    gemm::{Mat, gemm},
-    simd,
-};
+use super::gemm::{Mat, gemm};
 
 /// y = x·Wᵀ + b: `x` `[n, inputs]`, `weight` `[outputs, inputs]`, `bias` `[outputs]`; gives `[n, outputs]`.
 pub(crate) fn linear(x: &[f32], n: usize, weight: &[f32], bias: Option<&[f32]>, outputs: usize) -> Vec<f32> {
@@ -24,7 +21,7 @@ pub(crate) fn linear(x: &[f32], n: usize, weight: &[f32], bias: Option<&[f32]>, 
 pub(crate) fn add_into(sum: &mut [f32], x: &[f32]) {
     const CHUNK: usize = 1 << 14;
     sum.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(sum, x)| {
-        simd(|| sum.iter_mut().zip(x).for_each(|(s, x)| *s += x));
+        simd!(|| sum.iter_mut().zip(x).for_each(|(s, x)| *s += x));
     });
 }
 

@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::{simd, vector};
+use super::vector;
 
 /// ln Σ_j e^(x_j) − x_target for every row of `logits` `[targets.len(), vocab]`, in nats.
 ///
 /// The row's maximum is subtracted first; exponentials are f32, their sum f64.
 pub(crate) fn row_losses(logits: &[f32], vocab: usize, targets: &[u32]) -> Vec<f64> {
     let rows = logits.par_chunks_exact(vocab.max(1)).zip(targets);
-    rows.map(|(row, &target)| simd(|| loss(row, row[target as usize]))).collect()
+    rows.map(|(row, &target)| simd!(|| loss(row, row[target as usize]))).collect()
 }
 
 #[inline(always)]

@@ -4,8 +4,25 @@
 //! Matrices are row-major, one row per token. Parallel pieces are fixed by shape, never by the number of threads, so
 //! the same input gives the same bits whatever the pool.
 
+/// Runs a closure compiled for AVX2 and FMA where this CPU has them; what it calls must be `#[inline(always)]`.
+///
+/// A macro, because the closure itself must be inlined into the function that has those features: each arm gets its own
+/// copy, and a closure with a single caller is inlined whatever its size. With a shared closure, `mul_add` became a call.
+macro_rules! simd {
+    ($closure:expr) => {{
+        #[cfg(target_arch = "x86_64")]
+        match pulp::x86::V3::try_new() {
+            Some(wide) => wide.vectorize($closure),
+            None => ($closure)(),
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        ($closure)()
+    }};
+}
+
 mod attention;
 mod gemm;
+mod grad;
 mod linear;
 mod loss;
 mod norm;
@@ -14,6 +31,7 @@ mod swiglu;
 mod vector;
 
 pub(crate) use attention::{AttentionShape, attention};
+pub(crate) use grad::{cross_entropy_grad, masked_softmax, masked_softmax_grad, rms_norm_grad, swiglu_grad};
 pub(crate) use linear::{add_into, linear};
 pub(crate) use loss::row_losses;
 pub(crate) use norm::rms_norm;
@@ -22,12 +40,6 @@ pub(crate) use swiglu::swiglu;
 
 /// Rows that one parallel task takes in row-wise kernels: enough to hide the cost of a task.
 const ROWS_PER_TASK: usize = 32;
-
-/// Runs `f` compiled for the widest vectors that this CPU has; what `f` calls must be `#[inline(always)]`.
-#[inline(always)]
-fn simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
-}
 
 #[cfg(test)]
 pub(crate) mod testing {

@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::{ROWS_PER_TASK, simd, vector::sum_of_squares};
+use super::{ROWS_PER_TASK, vector::sum_of_squares};
 
 /// Normalises every row of `weight.len()` values of `x` into `out`.
 pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f64, out: &mut [f32]) {
     let width = weight.len().max(1);
     let task = width * ROWS_PER_TASK;
     x.par_chunks(task).zip(out.par_chunks_mut(task)).for_each(|(x, out)| {
-        simd(|| x.chunks_exact(width).zip(out.chunks_exact_mut(width)).for_each(|(x, out)| row(x, weight, eps, out)));
+        simd!(|| x.chunks_exact(width).zip(out.chunks_exact_mut(width)).for_each(|(x, out)| row(x, weight, eps, out)));
     });
 }
 

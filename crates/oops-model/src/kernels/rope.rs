@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::{ROWS_PER_TASK, simd};
+use super::ROWS_PER_TASK;
 
 /// cos and sin of position · frequency, `[positions, head_dim/2]` each.
 pub(crate) struct RopeTable {
@@ -42,7 +42,7 @@ pub(crate) fn rotate(x: &mut [f32], positions: &[u32], table: &RopeTable) {
     let width = x.len().checked_div(positions.len()).unwrap_or(0).max(1);
     let rows = x.par_chunks_mut(width * ROWS_PER_TASK).zip(positions.par_chunks(ROWS_PER_TASK));
     rows.for_each(|(x, positions)| {
-        simd(|| {
+        simd!(|| {
             for (row, &p) in x.chunks_exact_mut(width).zip(positions) {
                 let (cos, sin) = table.row(p as usize);
                 row.chunks_exact_mut(2 * table.half).for_each(|head| turn(head, cos, sin));

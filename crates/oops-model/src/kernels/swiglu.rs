@@ -2,13 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::{simd, vector::exp};
+use super::vector::exp;
 
 /// `gate` ← silu(`gate`) ⊙ `up`.
 pub(crate) fn swiglu(gate: &mut [f32], up: &[f32]) {
     const CHUNK: usize = 1 << 14;
     gate.par_chunks_mut(CHUNK).zip(up.par_chunks(CHUNK)).for_each(|(gate, up)| {
-        simd(|| gate.iter_mut().zip(up).for_each(|(g, u)| *g = *g / (1.0 + exp(-*g)) * u));
+        simd!(|| gate.iter_mut().zip(up).for_each(|(g, u)| *g = *g / (1.0 + exp(-*g)) * u));
     });
 }
 

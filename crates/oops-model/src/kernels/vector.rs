@@ -1,4 +1,4 @@
-//! Vector idioms that LLVM turns into SIMD inside [`super::simd`]: an exponential without branches, and reductions
+//! Vector idioms that LLVM turns into SIMD inside `simd!`: an exponential without branches, and reductions
 //! over 16 fixed lanes, so that the order of additions does not depend on the vector width of the CPU.
 
 const LANES: usize = 16;
@@ -78,11 +78,11 @@ pub(super) fn exp_in_place(x: &mut [f32], shift: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{simd, testing::noise};
+    use crate::kernels::testing::noise;
 
     #[test]
     fn exp_is_within_two_ulp_and_keeps_its_edges() {
-        let worst = simd(|| {
+        let worst = simd!(|| {
             (0..2_000_000).map(|i| -87.0 + 175.0 * i as f32 / 2_000_000.0).fold(0.0_f64, |worst, x| {
                 let exact = f64::from(x).exp();
                 let ulp = f64::from(f32::from_bits((exact as f32).to_bits() + 1)) - f64::from(exact as f32);

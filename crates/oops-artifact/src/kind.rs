@@ -14,6 +14,8 @@ pub enum Kind {
     Tokens,
     /// Activation statistics: channel tables and Gram matrices.
     Stats,
+    /// Mask gradients of every unit.
+    Gradients,
     /// One number per unit.
     Scores,
     /// Which units stay.
@@ -31,6 +33,7 @@ impl Kind {
             Self::Model => "model",
             Self::Tokens => "tokens",
             Self::Stats => "stats",
+            Self::Gradients => "gradients",
             Self::Scores => "scores",
             Self::Plan => "plan",
             Self::Metrics => "metrics",

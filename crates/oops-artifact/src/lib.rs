@@ -1,6 +1,7 @@
 //! Typed artifacts: what a stage's output is ([`Kind`]), which files it has ([`Tree`]) and how each kind is written
 //! and read. Parquet for tables and matrices, JSON for records. Knows nothing of who made the bytes or where they live.
 
+mod gradients;
 pub mod json;
 mod kind;
 mod metrics;
@@ -14,14 +15,16 @@ mod tree;
 
 use std::path::Path;
 
+pub use gradients::{gradients_file, read_gradients, write_gradients};
 pub use kind::Kind;
 pub use metrics::Metrics;
 pub use parquet_io::Table;
 pub use plan::{PlanInfo, read_plan, write_plan};
 pub use report::ReportTable;
-pub use scores::{BlockScores, Scale, Scores, ScoresInfo};
+pub use scores::{BlockScores, Scale, Scores, ScoresInfo, UnitScores};
 pub use stats::{
-    ChannelStats, SiteStats, Split, StatsInfo, channels_file, gram_file, read_gram, read_site, write_block, write_gram,
+    ChannelStats, SiteStats, Split, StatsInfo, channels_file, gram_file, mix_grams, read_gram, read_gram_all,
+    read_site, write_block, write_gram,
 };
 pub use tokens::{TokenSet, TokensInfo};
 pub use tree::{Artifact, Entry, Tree};

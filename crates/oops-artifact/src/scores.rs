@@ -32,15 +32,43 @@ pub struct ScoresInfo {
     pub attention_unit: UnitKind,
     /// Dimensions of the model.
     pub dims: ModelDims,
+    /// OWL's layer outlier distribution per block (share of outlier weights), where the method computed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier_share: Option<Vec<f64>>,
+}
+
+/// Scores of the units of one kind in one block. All vectors have one entry per unit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnitScores {
+    /// Compares units of different blocks and kinds: decides how many go where. Higher = keep.
+    pub score: Vec<f64>,
+    /// Orders the units of this block and kind: decides which ones go. Higher = keep.
+    pub rank: Vec<f64>,
+    /// Units that must stay.
+    pub protected: Vec<bool>,
+}
+
+impl UnitScores {
+    /// Units whose score also is their rank, none protected.
+    pub fn plain(score: Vec<f64>) -> Self {
+        Self { rank: score.clone(), protected: vec![false; score.len()], score }
+    }
 }
 
 /// Scores of one block.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BlockScores {
-    /// One per attention unit.
-    pub attention: Vec<f64>,
-    /// One per FFN channel.
-    pub ffn: Vec<f64>,
+    /// Attention units.
+    pub attention: UnitScores,
+    /// FFN channels.
+    pub ffn: UnitScores,
+}
+
+impl BlockScores {
+    /// Scores that also are the ranks.
+    pub fn plain(attention: Vec<f64>, ffn: Vec<f64>) -> Self {
+        Self { attention: UnitScores::plain(attention), ffn: UnitScores::plain(ffn) }
+    }
 }
 
 /// Scores of all units of a model.
@@ -53,27 +81,30 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// Writes the table: block, kind, unit, score, cost (weights the unit takes with it).
+    /// Writes the table: block, kind, unit, score, rank, protected (0 or 1), cost (weights the unit takes with it).
     pub fn write(&self, work: &dyn Sink) -> Result<()> {
-        let rows: Vec<(u32, UnitKind, u32, f64)> = self
+        let parts: Vec<(usize, UnitKind, &UnitScores)> = self
             .blocks
             .iter()
             .enumerate()
-            .flat_map(|(l, b)| {
-                let of = move |kind: UnitKind, s: &[f64]| -> Vec<_> {
-                    s.iter().enumerate().map(|(i, &v)| (l as u32, kind, i as u32, v)).collect()
-                };
-                [of(self.info.attention_unit, &b.attention), of(UnitKind::FfnChannel, &b.ffn)].concat()
-            })
+            .flat_map(|(l, b)| [(l, self.info.attention_unit, &b.attention), (l, UnitKind::FfnChannel, &b.ffn)])
             .collect();
+        let ids = |f: &dyn Fn(usize, UnitKind, &UnitScores) -> Vec<u32>| {
+            u32s(parts.iter().flat_map(|(l, kind, u)| f(*l, *kind, u)).collect())
+        };
+        let values =
+            |f: &dyn Fn(&UnitScores) -> &[f64]| f64s(parts.iter().flat_map(|(_, _, u)| f(u).to_vec()).collect());
+        let costs = parts.iter().flat_map(|&(l, kind, u)| vec![self.info.dims.unit_cost(l, kind); u.score.len()]);
         work.file(SCORES_FILE, &mut |path| {
-            let cost = |r: &(u32, UnitKind, u32, f64)| self.info.dims.unit_cost(r.0 as usize, r.1);
+            let kinds = parts.iter().flat_map(|(_, kind, u)| vec![kind.name(); u.score.len()]);
             let columns = vec![
-                ("block", u32s(rows.iter().map(|r| r.0).collect())),
-                ("kind", strings(rows.iter().map(|r| r.1.name()))),
-                ("unit", u32s(rows.iter().map(|r| r.2).collect())),
-                ("score", f64s(rows.iter().map(|r| r.3).collect())),
-                ("cost", u64s(rows.iter().map(cost).collect())),
+                ("block", ids(&|l, _, u| vec![l as u32; u.score.len()])),
+                ("kind", strings(kinds)),
+                ("unit", ids(&|_, _, u| (0..u.score.len() as u32).collect())),
+                ("score", values(&|u| &u.score)),
+                ("rank", values(&|u| &u.rank)),
+                ("protected", ids(&|_, _, u| u.protected.iter().map(|&p| u32::from(p)).collect())),
+                ("cost", u64s(costs.clone().collect())),
             ];
             parquet_io::write(path, columns)
         })?;
@@ -87,21 +118,25 @@ impl Scores {
         let fault = |what: String| Fault::data(what).at(path.display());
         let table = Table::read(path)?;
         let (block, kind) = (table.u32("block")?, table.strings("kind")?);
-        let (unit, score) = (table.u32("unit")?, table.f64("score")?);
+        let (unit, score, rank) = (table.u32("unit")?, table.f64("score")?, table.f64("rank")?);
+        let protected = table.u32("protected")?;
         let mut blocks = vec![BlockScores::default(); info.dims.blocks.len()];
         for i in 0..table.rows() {
             let b =
                 blocks.get_mut(block[i] as usize).ok_or_else(|| fault(format!("block {} of no model", block[i])))?;
-            let list = if kind[i] == UnitKind::FfnChannel.name() { &mut b.ffn } else { &mut b.attention };
-            bail_if(unit[i] as usize != list.len() || !score[i].is_finite(), || {
+            let units = if kind[i] == UnitKind::FfnChannel.name() { &mut b.ffn } else { &mut b.attention };
+            bail_if(unit[i] as usize != units.score.len() || !score[i].is_finite() || !rank[i].is_finite(), || {
                 fault(format!("row {i}: units must count up from 0 with finite scores"))
             })?;
-            list.push(score[i]);
+            units.score.push(score[i]);
+            units.rank.push(rank[i]);
+            units.protected.push(protected[i] != 0);
         }
         for (l, (b, d)) in blocks.iter().zip(&info.dims.blocks).enumerate() {
             let expected = (info.attention_unit.count(d), d.ffn);
-            bail_if((b.attention.len(), b.ffn.len()) != expected, || {
-                fault(format!("block {l} has {} + {} scores, not {expected:?}", b.attention.len(), b.ffn.len()))
+            let found = (b.attention.score.len(), b.ffn.score.len());
+            bail_if(found != expected, || {
+                fault(format!("block {l} has {found:?} scores of attention units and channels, not {expected:?}"))
             })?;
         }
         Ok(Self { info, blocks })

@@ -188,6 +188,24 @@ pub fn read_gram(artifact: &Artifact, block: usize, site: Site, split: Split, n:
     Ok(packed)
 }
 
+/// Reads the Gram matrix of a site over all tokens: the splits' matrices, weighted by their tokens.
+pub fn read_gram_all(artifact: &Artifact, block: usize, site: Site, stats: &SiteStats) -> Result<Vec<f32>> {
+    let n = stats.fit.mean.len();
+    let mut gram = read_gram(artifact, block, site, Split::Fit, n)?;
+    if stats.heldout.count > 0 {
+        let heldout = read_gram(artifact, block, site, Split::Heldout, n)?;
+        mix_grams(&mut gram, &heldout, [stats.fit.count, stats.heldout.count]);
+    }
+    Ok(gram)
+}
+
+/// fit ← (T_fit·fit + T_heldout·heldout) / (T_fit + T_heldout).
+pub fn mix_grams(fit: &mut [f32], heldout: &[f32], tokens: [u64; 2]) {
+    let total = (tokens[0] + tokens[1]) as f64;
+    let [a, b] = tokens.map(|t| (t as f64 / total) as f32);
+    fit.iter_mut().zip(heldout).for_each(|(x, y)| *x = a * *x + b * y);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

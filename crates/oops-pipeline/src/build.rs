@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use serde_yaml::{Mapping, Value as Yaml};
 
 use crate::{
-    Graph, Node, Problem, Problems,
+    Graph, Node, Place, Problem, Problems,
     document::Document,
     order::{dag, order},
     raw::{DEFAULT_KEYS, FILE_KEYS, RawDefaults, RawFile, RawStage, STAGE_KEYS, VERSION},
@@ -86,6 +86,10 @@ fn node<'r>(draft: Draft<'r>, position: &impl Fn(&String) -> Option<usize>) -> N
 
 impl<'r> Builder<'r> {
     fn file(&self) -> Result<RawFile, Problem> {
+        if self.document.value.is_null() {
+            let fault = Fault::config("the file is empty").help("begin with `version: 1` and `stages:`");
+            return Err(Problem::new(fault, Place::Nowhere));
+        }
         let raw: RawFile = self.document.typed(&self.document.value, &[], FILE_KEYS)?;
         if raw.version != VERSION {
             let fault = Fault::config(format!("version {} of the pipeline format is not known", raw.version));

@@ -78,7 +78,9 @@ impl<'r> Builder<'r> {
         let names: Vec<&str> = cycle.iter().map(|&i| drafts[i].name.as_str()).collect();
         let fault = Fault::config(format!("the stages wait for each other: {}", names.join(" → ")))
             .help("a stage can only use what was made before it; remove one of these inputs (A → B means: A uses B)");
-        Problem::new(fault, self.document.key_place(&["stages", names[0], "in"]))
+        let ports = &drafts[cycle[0]].inputs;
+        let port = ports.iter().find(|(_, inputs)| inputs.iter().any(|i| i == names[1])).map_or("", |(p, _)| p.name);
+        Problem::new(fault, self.document.value_place(&["stages", names[0], "in", port]))
     }
 }
 
@@ -98,13 +100,13 @@ fn wrong_input(port: &Port, input: &str, drafts: &[Option<Draft<'_>>], names: &[
             let fits: Vec<&str> = fits.collect();
             let help = if fits.is_empty() { "no stage of the pipeline does".to_owned() } else { fits.join(", ") };
             Err(Fault::config(format!(
-                "the port `{}` takes {}, but `{input}` ({}) makes {}",
+                "the port `{}` takes the kind {}, but `{input}` ({}) makes {}",
                 port.name,
                 port.kind,
                 d.stage.name(),
                 d.stage.output()
             ))
-            .help(format!("stages that make {}: {help}", port.kind)))
+            .help(format!("stages here that make {}: {help}", port.kind)))
         }
         _ => Ok(index),
     }

@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
-use oops_core::{Fault, nearest};
+use oops_core::Fault;
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
-use crate::{Place, Problem, Problems, overrides::Override, spots::Spot};
+use crate::{
+    Place, Problem, Problems,
+    explain::{explain, quoted},
+    overrides::Override,
+    spots::Spot,
+};
 
 /// Values of a file after overrides, with places.
 pub(crate) struct Document {
@@ -70,6 +75,11 @@ impl Document {
 
     /// Wraps problems with the texts that they point into.
     pub(crate) fn problems(&self, list: Vec<Problem>) -> Problems {
+        let placed = |p: Problem| match p.place {
+            Place::Nowhere if p.fault.places().is_empty() => Problem::new(p.fault.at(&self.file), p.place),
+            _ => p,
+        };
+        let list = list.into_iter().map(placed).collect();
         Problems { file: self.file.clone(), text: self.text.clone(), overrides: self.flags.clone(), list }
     }
 
@@ -134,18 +144,18 @@ impl Document {
         mut present: impl Iterator<Item = &'k str>,
         one_key: impl Fn(&str) -> Option<String>,
     ) -> Problem {
-        if let Some(key) = message.strip_prefix("unknown field `").and_then(|m| m.split('`').next()) {
-            let near = nearest(key, allowed.iter().copied()).map(|n| format!("did you mean `{n}`? "));
-            let fault = Fault::config(format!("unknown key `{key}`"));
-            let help = format!("{}allowed: {}", near.unwrap_or_default(), list(allowed));
-            return Problem::new(fault.help(help), self.key_place(&[path, &[key]].concat()));
+        let fault = explain(message, allowed);
+        if let Some(key) = quoted(message, "unknown field `") {
+            return Problem::new(fault, self.key_place(&[path, &[key]].concat()));
         }
-        match present.find(|k| one_key(k).as_deref() == Some(message)) {
+        let missing = message.starts_with("missing field");
+        match present.find(|k| !missing && one_key(k).as_deref() == Some(message)) {
             Some(key) => {
-                let fault = Fault::config(format!("`{key}` does not fit: {message}"));
+                let what = format!("`{key}` does not fit: {}", fault.what());
+                let fault = fault.help_text().iter().fold(Fault::config(what), |f, h| f.help(*h));
                 Problem::new(fault, self.value_place(&[path, &[key]].concat()))
             }
-            None => Problem::new(Fault::config(message), self.key_place(path)),
+            None => Problem::new(fault, self.key_place(path)),
         }
     }
 
@@ -154,7 +164,8 @@ impl Document {
         let place = match duplicate_key(&message).and_then(|key| second_place(&self.spots, key)) {
             Some(range) => Place::File(range),
             None => error.location().map_or(Place::Nowhere, |l| {
-                let start = l.index().min(self.text.len());
+                // libyaml counts characters, not bytes.
+                let start = self.text.char_indices().nth(l.index()).map_or(self.text.len(), |(at, _)| at);
                 Place::File(start..start)
             }),
         };
@@ -164,10 +175,6 @@ impl Document {
         };
         Problem::new(Fault::config(what), place)
     }
-}
-
-fn list(words: &[&str]) -> String {
-    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
 }
 
 fn duplicate_key(message: &str) -> Option<&str> {

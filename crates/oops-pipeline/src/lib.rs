@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod connect;
 mod document;
+mod explain;
 mod graph;
 mod order;
 mod overrides;

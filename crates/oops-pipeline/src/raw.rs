@@ -13,7 +13,7 @@ pub(crate) const FILE_KEYS: &[&str] = &["version", "about", "defaults", "stages"
 
 /// The file.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping with the keys version, about, defaults, stages")]
 pub(crate) struct RawFile {
     pub(crate) version: u64,
     pub(crate) about: Option<String>,
@@ -26,7 +26,7 @@ pub(crate) const DEFAULT_KEYS: &[&str] = &["seed", "device"];
 
 /// What holds for all stages.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping with the keys seed, device")]
 pub(crate) struct RawDefaults {
     pub(crate) seed: u64,
     pub(crate) device: Option<String>,
@@ -37,7 +37,7 @@ pub(crate) const STAGE_KEYS: &[&str] = &["use", "in", "with", "about"];
 
 /// One stage instance.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping with the keys use, in, with, about")]
 pub(crate) struct RawStage {
     #[serde(rename = "use")]
     pub(crate) stage: String,

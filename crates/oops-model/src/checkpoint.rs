@@ -162,7 +162,8 @@ impl Checkpoint {
     fn check_shape(&self, name: &str, shape: &[usize]) -> Result<()> {
         let stored = self.tensors.shape(name).ok_or_else(|| Fault::data(format!("tensor `{name}` is missing")))?;
         bail_if(stored != shape, || {
-            Fault::data(format!("tensor `{name}` has shape {stored:?}; the configuration says {shape:?}"))
+            let fault = Fault::data(format!("tensor `{name}` has shape {stored:?}; the configuration says {shape:?}"));
+            self.place(fault, name)
         })
     }
 
@@ -170,17 +171,25 @@ impl Checkpoint {
         self.check_shape(name, shape)?;
         let values = self.tensors.load_f32(name)?;
         if let Some(at) = values.par_iter().position_first(|v| !v.is_finite()) {
-            return Err(Fault::data(format!("tensor `{name}` holds {} at position {at}", values[at]))
-                .help("every weight must be finite; the file is damaged or its training diverged"));
+            let fault = Fault::data(format!("tensor `{name}` holds {} at position {at}", values[at]));
+            let help = "every weight must be finite; the file is damaged or its training diverged";
+            return Err(self.place(fault.help(help), name));
         }
         Tensor::from_vec(values, shape, &Device::Cpu).lift()
+    }
+
+    fn place(&self, fault: Fault, tensor: &str) -> Fault {
+        match self.tensors.file(tensor) {
+            Some(file) => fault.at(file),
+            None => fault,
+        }
     }
 }
 
 /// Every tensor of the index must be in the shard that it names.
 fn check_index(index: &Path, tensors: &Shards) -> Result<()> {
     for (tensor, shard) in files::weight_map(index)? {
-        let found = tensors.file_of(&tensor);
+        let found = tensors.file(&tensor);
         bail_if(found != Some(&shard) && !tensor.ends_with(".rotary_emb.inv_freq"), || {
             let found = found.map_or("is in no shard".to_owned(), |f| format!("is in `{f}`"));
             Fault::data(format!("tensor `{tensor}` {found}; the index says `{shard}`")).at(files::INDEX)
@@ -188,3 +197,6 @@ fn check_index(index: &Path, tensors: &Shards) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,3 +53,81 @@ fn check(kept: &[u32], bound: usize) -> Result<()> {
         Fault::data(format!("the plan keeps channel {} of {bound}", kept.iter().max().unwrap_or(&0)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use oops_core::{BlockDims, UnitKind};
+
+    use super::*;
+    use crate::{
+        Checkpoint,
+        fixtures::{TINY, fixture, logits, max_diff, random_block},
+    };
+
+    /// Removes every third unit of a kind; of query heads the last of each group, or with its group if it is alone.
+    fn plan(kind: UnitKind, dims: &BlockDims) -> BlockPlan {
+        let full = BlockPlan::full(dims);
+        let g = dims.group_size() as u32;
+        match kind {
+            UnitKind::FfnChannel => BlockPlan { ffn: full.ffn.into_iter().filter(|i| i % 3 != 1).collect(), ..full },
+            UnitKind::QueryHead if g > 1 => {
+                BlockPlan { query_heads: full.query_heads.into_iter().filter(|i| i % g != g - 1).collect(), ..full }
+            }
+            _ => BlockPlan::of_groups(dims, full.kv_heads.into_iter().filter(|i| i % 3 != 1).collect(), full.ffn),
+        }
+    }
+
+    /// The whole block with zeros in the columns of o and down that the plan removes.
+    fn masked(block: &Block, plan: &BlockPlan) -> Block {
+        let mask = |layer: &Linear, site: Site| {
+            let kept = plan.channels(site, block.dims.head_dim);
+            let one = |i: u32| if kept.contains(&i) { 1.0_f32 } else { 0.0 };
+            let mask: Vec<f32> = (0..block.dims.width(site) as u32).map(one).collect();
+            let mask = crate::vector(mask).unwrap();
+            Linear { weight: layer.weight.broadcast_mul(&mask).unwrap(), bias: layer.bias.clone() }
+        };
+        Block { o: mask(&block.o, Site::AttnOut), down: mask(&block.down, Site::MlpDown), ..block.clone() }
+    }
+
+    #[test]
+    fn a_sliced_model_equals_the_masked_one() {
+        for name in TINY {
+            let Some(path) = fixture("a_sliced_model_equals_the_masked_one", &format!("models/tiny-random/{name}"))
+            else {
+                return;
+            };
+            let model = Checkpoint::open_path(&path).unwrap();
+            let ids: Vec<u32> = (0..30).map(|i| i * 7 % 128).collect();
+            for kind in UnitKind::ALL {
+                let plan = plan(kind, &model.config().dims.blocks[0]);
+                let sliced = logits(&model, &ids, &[19, 11], |_, b| slice_block(&b, &plan).unwrap());
+                let masked = logits(&model, &ids, &[19, 11], |_, b| masked(&b, &plan));
+                assert!(max_diff(&sliced, &masked) <= 1e-4, "{name}, {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn slices_own_their_memory_and_a_full_plan_changes_nothing() {
+        let dims = BlockDims { query_heads: 4, kv_heads: 2, head_dim: 4, ffn: 6 };
+        let block = random_block(8, dims, 1);
+        let same = slice_block(&block, &BlockPlan::full(&dims)).unwrap();
+        for (a, b) in block.tensors().into_iter().zip(same.tensors()) {
+            assert_eq!(crate::values(a).unwrap(), crate::values(b).unwrap());
+        }
+        let cut = slice_block(&block, &BlockPlan::of_groups(&dims, vec![1], vec![2, 5])).unwrap();
+        cut.check(8).unwrap();
+        let (storage, _) = cut.q.weight.storage_and_layout();
+        assert!(matches!(&*storage, candle_core::Storage::Cpu(candle_core::CpuStorage::F32(v)) if v.len() == 8 * 8));
+        let column = |t: &Tensor, c: usize| crate::values(&t.narrow(1, c, 1).unwrap()).unwrap();
+        assert_eq!(column(&cut.down.weight, 1), column(&block.down.weight, 5));
+        assert_eq!(column(&cut.o.weight, 0), column(&block.o.weight, 8));
+    }
+
+    #[test]
+    fn a_plan_for_wider_blocks_is_refused() {
+        let dims = BlockDims { query_heads: 2, kv_heads: 2, head_dim: 4, ffn: 6 };
+        let plan = BlockPlan { ffn: vec![6], ..BlockPlan::full(&dims) };
+        assert!(slice_block(&random_block(8, dims, 1), &plan).is_err());
+    }
+}

@@ -13,6 +13,11 @@ pub(crate) trait TensorSource: Send + Sync {
     /// The tensor's values.
     fn load_f32(&self, name: &str) -> Result<Vec<f32>>;
 
+    /// The file that holds a tensor, for messages; `None` when there is only one file.
+    fn file(&self, _name: &str) -> Option<&str> {
+        None
+    }
+
     /// Bytes that all tensors take where they are stored.
     fn stored_bytes(&self) -> u64;
 }

@@ -68,11 +68,6 @@ impl Shards {
         Ok(())
     }
 
-    /// The file that holds a tensor.
-    pub(crate) fn file_of(&self, tensor: &str) -> Option<&str> {
-        self.files.get(self.tensors.get(tensor)?.file).map(|f| f.0.as_str())
-    }
-
     /// The precision of most values.
     pub(crate) fn dtype(&self) -> DType {
         let mut bytes = BTreeMap::<_, usize>::new();
@@ -95,6 +90,10 @@ impl TensorSource for Shards {
     fn load_f32(&self, name: &str) -> Result<Vec<f32>> {
         let stored = self.tensors.get(name).ok_or_else(|| Fault::data(format!("tensor `{name}` is missing")))?;
         Ok(precision::decode(&self.files[stored.file].1[stored.bytes.clone()], stored.dtype))
+    }
+
+    fn file(&self, name: &str) -> Option<&str> {
+        self.files.get(self.tensors.get(name)?.file).map(|f| f.0.as_str())
     }
 
     fn stored_bytes(&self) -> u64 {

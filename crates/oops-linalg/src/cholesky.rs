@@ -16,8 +16,8 @@ const LEAF: usize = 256;
 pub(crate) struct Cholesky {
     /// n × n; L below and on the diagonal, leftovers of A above.
     factor: Dense,
-    /// Condition estimate of A scaled to unit diagonal, see [`Cholesky::condition`].
-    condition: f64,
+    /// Estimates of ‖R‖₁ and ‖R⁻¹‖₁ for R = A scaled to unit diagonal.
+    norms: [f64; 2],
 }
 
 impl Cholesky {
@@ -26,8 +26,8 @@ impl Cholesky {
         let scale: Vec<f64> = (0..a.rows()).map(|j| a.get(j, j).sqrt()).collect();
         let norm = scaled_norm(&a, &scale);
         factor(a.view_mut()).then(|| {
-            let mut cholesky = Self { factor: a, condition: f64::INFINITY };
-            cholesky.condition = norm * cholesky.inverse_norm(&scale);
+            let mut cholesky = Self { factor: a, norms: [norm, f64::INFINITY] };
+            cholesky.norms[1] = cholesky.inverse_norm(&scale);
             cholesky
         })
     }
@@ -47,7 +47,12 @@ impl Cholesky {
     /// The scaled number is the one that bounds the error of a Cholesky solve: one channel a million times as strong
     /// as the others does no harm to it.
     pub(crate) fn condition(&self) -> f64 {
-        self.condition
+        self.norms[0] * self.norms[1]
+    }
+
+    /// √(λ_min λ_max) of A scaled to unit diagonal, estimated from the two 1-norms.
+    pub(crate) fn middle_eigenvalue(&self) -> f64 {
+        (self.norms[0] / self.norms[1]).sqrt()
     }
 
     /// rhs ← A⁻¹ rhs on the calling thread.

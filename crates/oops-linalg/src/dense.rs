@@ -54,6 +54,11 @@ impl Dense {
         self.values.iter_mut().step_by(self.rows + 1).for_each(|v| *v += value);
     }
 
+    /// Multiplies the diagonal of a square matrix by `factor`.
+    pub(crate) fn scale_diagonal(&mut self, factor: f64) {
+        self.values.iter_mut().step_by(self.rows + 1).for_each(|v| *v *= factor);
+    }
+
     /// Whether every entry is finite.
     pub(crate) fn is_finite(&self) -> bool {
         self.values.par_iter().all(|v| v.is_finite())

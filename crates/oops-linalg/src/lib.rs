@@ -5,21 +5,26 @@
 
 #![cfg_attr(test, expect(clippy::float_cmp, reason = "cases worked by hand and determinism are exact"))]
 
+mod bounded;
 mod cholesky;
 mod damped;
 mod dense;
+mod equality;
 mod error;
 mod gram;
 mod inverse;
 mod linear;
 mod product;
+pub mod qp;
 mod ridge;
 pub mod stats;
 mod symmetric;
 #[cfg(test)]
 mod testkit;
 
+pub use bounded::{Bounded, ridge_bounded};
 pub use damped::SolveStatus;
+pub use equality::ridge_equality;
 pub use error::{Bias, error_energy, output_energy, reconstruction_error};
 pub use gram::Gram;
 pub use inverse::{Factored, inverse_diagonal, obs_channels, obs_groups};

@@ -12,7 +12,6 @@ use faer::{Accum, Mat, MatMut, Par};
 use oops_core::{Fault, Result, bail_if};
 use rayon::prelude::*;
 
-use crate::cholesky::Cholesky;
 use crate::damped::{Damped, SolveStatus};
 use crate::dense::Dense;
 use crate::linear::Linear;
@@ -52,7 +51,7 @@ pub fn ridge_cross(linear: &Linear<'_>, cross: &[f32], kept: &[usize], lambda: f
     solve(linear, kept, &all, lambda, |i, j| f64::from(cross[i * n + j]) - if is_kept[j] { h.get(i, j) } else { 0.0 })
 }
 
-fn plain_cut(linear: &Linear<'_>, kept: &[usize], status: SolveStatus, damping: f64) -> Ridge {
+pub(crate) fn plain_cut(linear: &Linear<'_>, kept: &[usize], status: SolveStatus, damping: f64) -> Ridge {
     Ridge { weight: linear.rows(kept), status, condition: None, damping }
 }
 
@@ -69,36 +68,53 @@ fn solve(
     let coupling = Dense::gather(kept, sources, entry);
     bail_if(!coupling.is_finite(), || Fault::data("the Gram matrix has an entry that is not finite"))?;
     let mut weight = linear.rows(kept);
-    correct(linear, sources, &coupling, factor, &mut weight);
+    correct(linear, sources, &coupling, &mut weight, |_, x| factor.solve(x));
     Ok(Ridge { weight, status: damped.status, condition: Some(factor.condition()), damping: damped.damping })
 }
 
-/// weight += A⁻¹ M W_R, blocks of outputs in parallel; their width depends on the number of outputs alone.
-fn correct(linear: &Linear<'_>, sources: &[usize], coupling: &Dense, factor: &Cholesky, weight: &mut [f32]) {
-    let d = linear.outputs();
+/// weight += solve(M W_R), a block of outputs at a time, blocks in parallel.
+///
+/// `solve` gets the first output of the block and its right sides M W_R (kept × width), which it overwrites with the
+/// correction. What it returns comes back in the order of the blocks. The width depends on the number of outputs alone.
+pub(crate) fn correct<R: Send>(
+    linear: &Linear<'_>,
+    sources: &[usize],
+    coupling: &Dense,
+    weight: &mut [f32],
+    solve: impl Fn(usize, MatMut<'_, f64>) -> R + Sync,
+) -> Vec<R> {
+    let (kept, d) = (coupling.rows(), linear.outputs());
     let width = if d > 1024 { 128 } else { 64 };
-    let v = MatMut::from_row_major_slice_mut(weight, factor.n(), d);
-    v.par_col_chunks_mut(width).enumerate().for_each(|(block, mut v)| {
-        let (start, columns) = (block * width, v.ncols());
-        let mut w = Mat::<f64>::zeros(sources.len(), columns);
-        for (i, &r) in sources.iter().enumerate() {
-            let row = &linear.row(r)[start..start + columns];
-            row.iter().enumerate().for_each(|(j, &x)| w[(i, j)] = f64::from(x));
-        }
-        let mut x = Mat::<f64>::zeros(factor.n(), columns);
+    let v = MatMut::from_row_major_slice_mut(weight, kept, d);
+    let block = |(block, mut v): (usize, MatMut<'_, f32>)| {
+        let w = weight_block(linear, sources, block * width, v.ncols());
+        let mut x = Mat::<f64>::zeros(kept, v.ncols());
         matmul(x.as_mut(), Accum::Replace, coupling.view(), w.as_ref(), 1.0, Par::Seq);
-        factor.solve(x.as_mut());
-        for j in 0..columns {
+        let result = solve(block * width, x.as_mut());
+        for j in 0..v.ncols() {
             // Summed in f64 and rounded once.
-            (0..factor.n()).for_each(|i| v[(i, j)] = (f64::from(v[(i, j)]) + x[(i, j)]) as f32);
+            (0..kept).for_each(|i| v[(i, j)] = (f64::from(v[(i, j)]) + x[(i, j)]) as f32);
         }
-    });
+        result
+    };
+    v.par_col_chunks_mut(width).enumerate().map(block).collect()
+}
+
+/// The rows `sources` of W in f64, outputs from `start`.
+pub(crate) fn weight_block(linear: &Linear<'_>, sources: &[usize], start: usize, width: usize) -> Mat<f64> {
+    let mut w = Mat::<f64>::zeros(sources.len(), width);
+    for (i, &r) in sources.iter().enumerate() {
+        let row = &linear.row(r)[start..start + width];
+        row.iter().enumerate().for_each(|(j, &x)| w[(i, j)] = f64::from(x));
+    }
+    w
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Symmetric;
+    use crate::cholesky::Cholesky;
     use crate::testkit::{massive_spectrum, normal, with_threads};
 
     struct Case {

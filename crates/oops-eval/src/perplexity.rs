@@ -1,4 +1,5 @@
-//! `eval.perplexity`: exp of the mean over windows of the mean cross-entropy over a window's L−1 predicted tokens.
+//! `eval.perplexity`: exp of the mean cross-entropy over all predicted tokens, L−1 per window. For windows of equal
+//! length this is the field's mean over windows of their means; shorter documents weigh by their tokens.
 //!
 //! Models are streamed block by block over groups of windows, so memory is one block, one group's activations and one
 //! chunk of logits.
@@ -89,7 +90,7 @@ fn protocol(params: &Params, tokens: &TokenSet, windows: &[&[u32]]) -> Map<Strin
         ("predicted_tokens".to_owned(), json!(used - windows.len())),
         ("bos".to_owned(), json!(info.bos)),
         ("dtype".to_owned(), json!("f32")),
-        ("aggregate".to_owned(), json!("exp of the mean over windows of the mean cross-entropy")),
+        ("aggregate".to_owned(), json!("exp of the mean cross-entropy over predicted tokens")),
     ])
 }
 
@@ -102,19 +103,20 @@ fn one_model(
     let longest = groups.iter().flat_map(|g| g.iter()).map(|w| w.len()).max().unwrap_or(0);
     let decoder = Decoder::new(checkpoint.config(), longest)?;
     let start = Instant::now();
-    let mut means = Vec::new();
+    let mut sum = 0.0;
     for group in groups {
-        means.extend(window_losses(checkpoint, &decoder, group, cx)?);
+        sum += total_loss(checkpoint, &decoder, group, cx)?;
     }
-    let tokens: usize = groups.iter().flat_map(|g| g.iter()).map(|w| w.len()).sum();
-    let mean = means.iter().sum::<f64>() / means.len() as f64;
+    let windows = || groups.iter().flat_map(|g| g.iter());
+    let tokens: usize = windows().map(|w| w.len()).sum();
+    let mean = sum / (tokens - windows().count()) as f64;
     cx.measure(&format!("tokens_per_s {}", model.digest().short()), tokens as f64 / start.elapsed().as_secs_f64());
     bail_if(!mean.is_finite(), || Fault::numerical("the cross-entropy is not finite"))?;
     Ok(Metrics::row(model, json!({ "perplexity": mean.exp(), "cross_entropy": mean, "tokens": tokens })))
 }
 
-/// Mean cross-entropy of each window of a group.
-fn window_losses(checkpoint: &Checkpoint, decoder: &Decoder, group: &[&[u32]], cx: &Cx<'_>) -> Result<Vec<f64>> {
+/// Sum of the cross-entropies of all predicted tokens of a group.
+fn total_loss(checkpoint: &Checkpoint, decoder: &Decoder, group: &[&[u32]], cx: &Cx<'_>) -> Result<f64> {
     let embedding = checkpoint.embedding()?;
     let batches = crate::windows::groups(group, BATCH_TOKENS);
     let lengths: Vec<Vec<usize>> = batches.iter().map(|b| b.iter().map(|w| w.len()).collect()).collect();
@@ -129,12 +131,11 @@ fn window_losses(checkpoint: &Checkpoint, decoder: &Decoder, group: &[&[u32]], c
         cx.progress.advance(1);
     }
     let (norm, head) = (checkpoint.final_norm()?, checkpoint.head()?);
-    let mut means = Vec::with_capacity(group.len());
+    let mut sum = 0.0;
     for (batch, x) in batches.iter().zip(&xs) {
         let mut at = 0;
         for window in *batch {
             cx.check_cancelled()?;
-            let mut sum = 0.0;
             // The last token predicts nothing.
             for (i, targets) in window[1..].chunks(LOGIT_ROWS).enumerate() {
                 let rows = x
@@ -142,10 +143,9 @@ fn window_losses(checkpoint: &Checkpoint, decoder: &Decoder, group: &[&[u32]], c
                     .map_err(|e| Fault::internal(format!("rows of the residual stream: {e}")))?;
                 sum += cross_entropy(&decoder.logits(&norm, &head, &rows)?, targets)?.iter().sum::<f64>();
             }
-            means.push(sum / (window.len() - 1) as f64);
             at += window.len();
         }
     }
     cx.progress.advance(1);
-    Ok(means)
+    Ok(sum)
 }

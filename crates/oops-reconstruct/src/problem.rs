@@ -1,9 +1,9 @@
 //! One module to repair: a projection, the columns that stay, and the statistics of its input.
 
-use oops_artifact::{Artifact, ChannelStats, Split, read_gram, read_site};
+use oops_artifact::{Artifact, ChannelStats, Split, mix_grams, read_gram, read_site};
 use oops_core::{Fault, Result, Site, bail_if};
 use oops_linalg::{Linear, Symmetric};
-use oops_model::{matrix, values, with_values};
+use oops_model::{matrix, transposed, values};
 
 /// Statistics of a module's input over one set of tokens.
 pub(crate) struct Tokens {
@@ -46,13 +46,12 @@ impl SiteTokens {
     /// All tokens together: what the final repair is fitted on once its damping is chosen.
     pub(crate) fn all(self) -> Tokens {
         let Some(heldout) = self.heldout else { return self.fit };
+        let mut all = self.fit;
+        mix_grams(&mut all.gram, &heldout.gram, self.counts);
         let total = (self.counts[0] + self.counts[1]) as f64;
-        let (a, b) = (self.counts[0] as f64 / total, self.counts[1] as f64 / total);
-        let (a32, b32) = (a as f32, b as f32);
-        Tokens {
-            gram: self.fit.gram.iter().zip(&heldout.gram).map(|(x, y)| a32 * x + b32 * y).collect(),
-            mean: self.fit.mean.iter().zip(&heldout.mean).map(|(x, y)| a * x + b * y).collect(),
-        }
+        let [a, b] = self.counts.map(|c| c as f64 / total);
+        all.mean.iter_mut().zip(&heldout.mean).for_each(|(x, y)| *x = a * *x + b * y);
+        all
     }
 }
 
@@ -72,8 +71,7 @@ impl Module {
     /// From a projection (out × in).
     pub(crate) fn new(projection: &oops_model::Linear, kept: Vec<usize>) -> Result<Self> {
         let (outputs, channels) = dims(projection)?;
-        let weight = with_values(&projection.weight, |w| transpose(w, outputs, channels))?;
-        Ok(Self { weight, channels, outputs, kept })
+        Ok(Self { weight: transposed(&projection.weight)?, channels, outputs, kept })
     }
 
     /// The linear map with the Gram matrix of `tokens`.
@@ -98,22 +96,6 @@ fn dims(projection: &oops_model::Linear) -> Result<(usize, usize)> {
     projection.weight.dims2().map_err(|e| Fault::internal(format!("projection: {e}")))
 }
 
-/// (rows × cols) to (cols × rows), in tiles that stay in cache.
-fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    const TILE: usize = 32;
-    let mut out = vec![0.0; x.len()];
-    for r0 in (0..rows).step_by(TILE) {
-        for c0 in (0..cols).step_by(TILE) {
-            for r in r0..(r0 + TILE).min(rows) {
-                for c in c0..(c0 + TILE).min(cols) {
-                    out[c * rows + r] = x[r * cols + c];
-                }
-            }
-        }
-    }
-    out
-}
-
 /// Puts a repaired weight (|S| × outputs) and an added bias back into the sliced projection.
 pub(crate) fn install(
     projection: &mut oops_model::Linear,
@@ -122,7 +104,8 @@ pub(crate) fn install(
     bias: Option<&[f32]>,
 ) -> Result<()> {
     let kept = weight.len().checked_div(outputs).unwrap_or(0);
-    projection.weight = matrix(transpose(weight, kept, outputs), outputs, kept)?;
+    let rows = matrix(weight.to_vec(), kept, outputs)?;
+    projection.weight = matrix(transposed(&rows)?, outputs, kept)?;
     if let Some(added) = bias {
         let old = projection.bias.as_ref().map(values).transpose()?.unwrap_or_else(|| vec![0.0; outputs]);
         projection.bias = Some(oops_model::vector(old.iter().zip(added).map(|(a, b)| a + b).collect())?);
@@ -135,11 +118,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn transposing_twice_is_the_identity() {
-        let x: Vec<f32> = (0..70 * 33).map(|v| v as f32).collect();
-        let t = transpose(&x, 70, 33);
-        assert!((t[5 * 70 + 41] - x[41 * 33 + 5]).abs() < f32::EPSILON);
-        assert_eq!(transpose(&t, 33, 70), x);
+    fn what_is_taken_apart_goes_back_together() {
+        let weight = matrix((0..6).map(|v| v as f32).collect(), 2, 3).unwrap();
+        let mut projection = oops_model::Linear { weight: weight.clone(), bias: None };
+        let module = Module::new(&projection, vec![0, 2]).unwrap();
+        assert_eq!((module.cut(), module.removed()), (vec![0.0, 3.0, 2.0, 5.0], vec![1]));
+        install(&mut projection, 2, &module.cut(), Some(&[1.0, -1.0])).unwrap();
+        assert_eq!(values(&projection.weight).unwrap(), [0.0, 2.0, 3.0, 5.0]);
+        assert_eq!(values(&projection.bias.unwrap()).unwrap(), [1.0, -1.0]);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! over blocks, reading and writing exist once, in `stage`.
 
 mod methods;
+mod outliers;
 mod stage;
 mod units;
 mod view;
 
 pub use methods::stages;
-pub use stage::{Scorer, Shared};
-pub use view::BlockView;
+pub use stage::{Needs, Scorer, Shared};
+pub use view::{BlockView, Gradients};

@@ -2,14 +2,14 @@
 
 use std::marker::PhantomData;
 
-use oops_artifact::{BlockScores, ChannelStats, Kind, Scale, Scores, ScoresInfo, read_site};
-use oops_core::{Fault, Result, Rng, Site, UnitKind, bail_if};
-use oops_model::Checkpoint;
+use oops_artifact::{BlockScores, Kind, Scale, Scores, ScoresInfo, read_gradients, read_gram_all, read_site};
+use oops_core::{BlockDims, Fault, Result, Rng, Site, UnitKind, bail_if};
+use oops_model::{Block, Checkpoint};
 use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::BlockView;
+use crate::{BlockView, view::Gradients};
 
 /// Parameters of methods that have none of their own.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -25,6 +25,24 @@ impl Default for Shared {
     }
 }
 
+/// Measurements that a method cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Moments per channel.
+    pub stats: bool,
+    /// Gram matrices.
+    pub gram: bool,
+    /// Mask gradients.
+    pub gradients: bool,
+}
+
+impl Needs {
+    /// Weights alone.
+    pub const NOTHING: Self = Self { stats: false, gram: false, gradients: false };
+    /// Moments per channel.
+    pub const STATS: Self = Self { stats: true, gram: false, gradients: false };
+}
+
 /// A scoring method: one pure function of one block.
 pub trait Scorer: Send + Sync + 'static {
     /// Parameters; must include `attention_unit`.
@@ -37,13 +55,23 @@ pub trait Scorer: Send + Sync + 'static {
     const ABOUT: &'static str;
     /// How scores compare across blocks and kinds.
     const SCALE: Scale;
-    /// Whether the method reads activation statistics.
-    const NEEDS_STATS: bool = true;
+    /// What the method needs to have been measured.
+    const NEEDS: Needs;
     /// Whether the method draws random numbers.
     const SEEDED: bool = false;
 
     /// The attention units that the parameters ask for.
     fn attention_unit(params: &Self::Params) -> UnitKind;
+
+    /// Checks the parameters.
+    fn check(_params: &Self::Params) -> Result<()> {
+        Ok(())
+    }
+
+    /// OWL's share of outlier weights of the block, if the method states it.
+    fn outlier_share(_params: &Self::Params, _view: &BlockView<'_>) -> Result<Option<f64>> {
+        Ok(None)
+    }
 
     /// One number per unit of the block, higher = keep.
     fn score(params: &Self::Params, view: &BlockView<'_>, rng: &mut Rng) -> Result<BlockScores>;
@@ -57,21 +85,40 @@ impl<S: Scorer> Stage for ScoreStage<S> {
     const NAME: &'static str = S::NAME;
     const VERSION: u32 = S::VERSION;
     const ABOUT: &'static str = S::ABOUT;
-    const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::optional("stats", Kind::Stats)];
+    const INPUTS: &'static [Port] = &[
+        Port::one("model", Kind::Model),
+        Port::optional("stats", Kind::Stats),
+        Port::optional("gradients", Kind::Gradients),
+    ];
     const OUTPUT: Kind = Kind::Scores;
     const SEEDED: bool = S::SEEDED;
 
     fn check(params: &S::Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
-        bail_if(S::NEEDS_STATS && !inputs.0.contains_key("stats"), || {
-            Fault::config(format!("`{}` needs activation statistics", S::NAME))
-                .help("connect a calibrate.activations stage: `in: { …, stats: <stage> }`")
+        let needed = [
+            ("stats", S::NEEDS.stats, "calibrate.activations"),
+            ("gradients", S::NEEDS.gradients, "calibrate.gradients"),
+        ];
+        for (port, needs, stage) in needed {
+            bail_if(needs && !inputs.0.contains_key(port), || {
+                Fault::config(format!("`{}` needs `{port}`", S::NAME))
+                    .help(format!("connect a {stage} stage: `in: {{ …, {port}: <stage> }}`"))
+            })?;
+        }
+        bail_if(S::NEEDS.gram && inputs.one("stats").gram == Some(false), || {
+            Fault::config(format!("`{}` needs Gram matrices, but `stats` has none", S::NAME))
+                .help("set `gram: true` on the calibrate.activations stage")
         })?;
         bail_if(S::attention_unit(params) == UnitKind::FfnChannel, || {
             Fault::config("`attention_unit` cannot be `ffn_channel`").help("allowed: kv_group, query_head")
         })?;
+        S::check(params)?;
         let model = inputs.one("model").model;
-        if let (Some(a), Some(b)) = (&model, inputs.one("stats").model) {
-            bail_if(*a != b, || Fault::config("`stats` were taken from a model of other dimensions than `model`"))?;
+        for port in ["stats", "gradients"] {
+            if let (Some(a), Some(b)) = (&model, inputs.one(port).model) {
+                bail_if(*a != b, || {
+                    Fault::config(format!("`{port}` were taken from a model of other dimensions than `model`"))
+                })?;
+            }
         }
         Ok(Facts { model, ..Facts::default() })
     }
@@ -79,23 +126,19 @@ impl<S: Scorer> Stage for ScoreStage<S> {
     fn run(params: &S::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
         let checkpoint = Checkpoint::open(&inputs.one("model")?.paths)?;
         let dims = &checkpoint.config().dims;
-        let stats = inputs.optional("stats").filter(|_| S::NEEDS_STATS);
         let mut rng = Rng::new(cx.seed, S::NAME);
         cx.progress.begin(dims.blocks.len() as u64, "blocks");
-        let mut blocks = Vec::with_capacity(dims.blocks.len());
+        let (mut blocks, mut shares) = (Vec::new(), Vec::new());
         for (l, widths) in dims.blocks.iter().enumerate() {
             cx.check_cancelled()?;
             let block = checkpoint.block(l)?;
-            let site = |s: Site| -> Result<ChannelStats> {
-                let all = stats.map(|a| read_site(a, l, s)).transpose()?.map(|x| x.all()).unwrap_or_default();
-                bail_if(stats.is_some() && all.mean.len() != widths.width(s), || {
-                    Fault::data(format!("statistics of {} channels for a site of {}", all.mean.len(), widths.width(s)))
-                        .at(format!("block {l}, {s}"))
-                })?;
-                Ok(all)
+            let mut one = || -> Result<()> {
+                let view = view_of::<S>(inputs, l, widths, &block, S::attention_unit(params))?;
+                blocks.push(S::score(params, &view, &mut rng).and_then(finite)?);
+                shares.extend(S::outlier_share(params, &view)?);
+                Ok(())
             };
-            let view = BlockView { dims: widths, block: &block, stats: [site(Site::AttnOut)?, site(Site::MlpDown)?] };
-            blocks.push(S::score(params, &view, &mut rng).and_then(finite).map_err(|f| f.at(format!("block {l}")))?);
+            one().map_err(|f| f.at(format!("block {l}")))?;
             cx.progress.advance(1);
         }
         let info = ScoresInfo {
@@ -103,13 +146,49 @@ impl<S: Scorer> Stage for ScoreStage<S> {
             scale: S::SCALE,
             attention_unit: S::attention_unit(params),
             dims: dims.clone(),
+            outlier_share: (shares.len() == blocks.len()).then_some(shares),
         };
         Scores { info, blocks }.write(&cx.work)
     }
 }
 
+/// Loads what the method needs of one block.
+fn view_of<'a, S: Scorer>(
+    inputs: &Inputs,
+    l: usize,
+    dims: &'a BlockDims,
+    block: &'a Block,
+    attention: UnitKind,
+) -> Result<BlockView<'a>> {
+    let (needs, mut view) = (S::NEEDS, BlockView::of(dims, block));
+    for (site, kind) in [(Site::AttnOut, attention), (Site::MlpDown, UnitKind::FfnChannel)] {
+        let (i, n) = (site as usize, dims.width(site));
+        if needs.stats || needs.gram {
+            let stats = inputs.one("stats")?;
+            let channels = read_site(stats, l, site)?;
+            view.stats[i] = channels.all();
+            bail_if(view.stats[i].mean.len() != n, || {
+                let found = view.stats[i].mean.len();
+                Fault::data(format!("statistics of {found} channels for a site of {n}")).at(site)
+            })?;
+            if needs.gram {
+                view.grams[i] = Some(read_gram_all(stats, l, site, &channels)?);
+            }
+        }
+        if needs.gradients {
+            let (sum, squares) = read_gradients(inputs.one("gradients")?, l, kind)?;
+            bail_if(sum.len() != kind.count(dims), || {
+                Fault::data(format!("gradients of {} units for {}", sum.len(), kind.count(dims))).at(site)
+            })?;
+            view.gradients[i] = Gradients { sum, squares };
+        }
+    }
+    Ok(view)
+}
+
 fn finite(scores: BlockScores) -> Result<BlockScores> {
-    let all = scores.attention.iter().chain(&scores.ffn).all(|s| s.is_finite());
+    let parts = [&scores.attention, &scores.ffn];
+    let all = parts.iter().flat_map(|u| u.score.iter().chain(&u.rank)).all(|s| s.is_finite());
     bail_if(!all, || Fault::numerical("a score is not finite").help("check the model's weights and the statistics"))?;
     Ok(scores)
 }

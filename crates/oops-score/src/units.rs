@@ -1,5 +1,7 @@
 //! From channels to units: reductions and standardisation.
 
+use oops_linalg::stats::{mean_std, median, median_mad};
+
 /// Sum of a unit's channels.
 pub(crate) fn sum(channels: &[f64]) -> f64 {
     channels.iter().sum()
@@ -13,23 +15,14 @@ pub(crate) fn mean(channels: &[f64]) -> f64 {
 /// (x − centre) / spread with mean and standard deviation, or, if `robust`, median and 1.4826·MAD. A spread of zero
 /// gives zeros: nothing tells the channels apart.
 pub(crate) fn standardize(x: &[f64], robust: bool) -> Vec<f64> {
-    let (center, spread) = if robust {
-        let m = median(x.to_vec());
-        (m, 1.4826 * median(x.iter().map(|v| (v - m).abs()).collect()))
-    } else {
-        let m = mean(x);
-        (m, (x.iter().map(|v| (v - m) * (v - m)).sum::<f64>() / x.len().max(1) as f64).sqrt())
-    };
-    x.iter().map(|v| if spread > 0.0 { (v - center) / spread } else { 0.0 }).collect()
+    let spread = if robust { median_mad(x) } else { mean_std(x) };
+    x.iter().map(|&v| if spread.scale > 0.0 { spread.standardise(v) } else { 0.0 }).collect()
 }
 
-fn median(mut x: Vec<f64>) -> f64 {
-    x.sort_by(f64::total_cmp);
-    match x.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => x[n / 2],
-        n => f64::midpoint(x[n / 2 - 1], x[n / 2]),
-    }
+/// x / median(x); x itself where the median is not positive.
+pub(crate) fn by_median(x: &[f64]) -> Vec<f64> {
+    let m = median(x);
+    x.iter().map(|v| if m > 0.0 { v / m } else { *v }).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,18 @@
 //! What a method sees of one block: weights and the statistics of its sites.
 
 use oops_artifact::ChannelStats;
-use oops_core::{BlockDims, Result, Site, UnitKind};
-use oops_model::{Block, Linear, with_values};
+use oops_core::{BlockDims, Fault, Result, Site, UnitKind};
+use oops_linalg::{Linear as Map, SolveStatus, Symmetric, obs_channels, obs_groups};
+use oops_model::{Block, Linear, transposed, with_values};
+
+/// Σ_b g and Σ_b g² per unit, g the gradient of a sequence's loss with respect to the unit's mask.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients {
+    /// Σ_b g.
+    pub sum: Vec<f64>,
+    /// Σ_b g².
+    pub squares: Vec<f64>,
+}
 
 /// One block, as a scoring method sees it.
 pub struct BlockView<'a> {
@@ -11,12 +21,44 @@ pub struct BlockView<'a> {
     /// Weights.
     pub block: &'a Block,
     pub(crate) stats: [ChannelStats; 2],
+    pub(crate) grams: [Option<Vec<f32>>; 2],
+    pub(crate) gradients: [Gradients; 2],
 }
 
-impl BlockView<'_> {
+impl<'a> BlockView<'a> {
+    /// A block of which nothing was measured yet.
+    pub(crate) fn of(dims: &'a BlockDims, block: &'a Block) -> Self {
+        Self { dims, block, stats: Default::default(), grams: [None, None], gradients: Default::default() }
+    }
+
     /// Statistics of a site over all calibration tokens; empty if the method needs none.
     pub fn stats(&self, site: Site) -> &ChannelStats {
         &self.stats[site as usize]
+    }
+
+    /// Mask gradients of the attention units (`AttnOut`) or FFN channels (`MlpDown`); empty if the method needs none.
+    pub fn gradients(&self, site: Site) -> &Gradients {
+        &self.gradients[site as usize]
+    }
+
+    /// What removing each unit alone would cost after the best repair: ½ tr(W_gᵀ (((H + λmI)⁻¹)_gg)⁻¹ W_g).
+    pub fn obs(&self, kind: UnitKind, lambda: f64) -> Result<Vec<f64>> {
+        let site = kind.site();
+        let n = self.dims.width(site);
+        let gram = self.grams[site as usize].as_ref().ok_or_else(|| Fault::internal("no Gram matrix was loaded"))?;
+        let weight = transposed(&self.projection(site).weight)?;
+        let map = Map::new(Symmetric::packed(n, gram)?, &weight, weight.len() / n.max(1))?;
+        let solved = if kind == UnitKind::FfnChannel {
+            obs_channels(&map, lambda)?
+        } else {
+            let groups: Vec<Vec<usize>> =
+                (0..kind.count(self.dims)).map(|u| kind.channels(self.dims, u).collect()).collect();
+            obs_groups(&map, &groups, lambda)?
+        };
+        if solved.status == SolveStatus::NotPositiveDefinite {
+            return Err(Fault::numerical("the Gram matrix is not positive definite even when damped").at(site));
+        }
+        Ok(solved.values)
     }
 
     fn projection(&self, site: Site) -> &Linear {
@@ -49,6 +91,17 @@ impl BlockView<'_> {
         Ok(sums.iter().map(|s| s / rows.max(1) as f64).collect())
     }
 
+    /// How many weights of a site's projection have |W_ij|·`norms`_j above `m` times the mean of that, and of how many.
+    pub(crate) fn count_above_mean(&self, site: Site, norms: &[f64], m: f64) -> Result<(usize, usize)> {
+        let n = self.dims.width(site).max(1);
+        with_values(&self.projection(site).weight, |w| {
+            let loud = |row: &'_ [f32]| row.iter().zip(norms).map(|(&v, x)| f64::from(v).abs() * x).collect::<Vec<_>>();
+            let rows: Vec<Vec<f64>> = w.chunks_exact(n).map(loud).collect();
+            let mean = rows.iter().flatten().sum::<f64>() / w.len().max(1) as f64;
+            (rows.iter().flatten().filter(|&&v| v > m * mean).count(), w.len())
+        })
+    }
+
     /// ‖W_i‖₂² per output row i of a projection.
     pub fn row_squares(&self, linear: &Linear) -> Result<Vec<f64>> {
         let cols = linear.weight.dims().get(1).copied().unwrap_or(1).max(1);
@@ -76,7 +129,16 @@ pub(crate) mod testkit {
 
     impl Tiny {
         pub(crate) fn view(&self) -> BlockView<'_> {
-            BlockView { dims: &self.block.dims, block: &self.block, stats: self.stats.clone() }
+            // H = diag(1, 1) and diag(4, 1, 5), packed.
+            let grams = [Some(vec![1.0, 0.0, 1.0]), Some(vec![4.0, 0.0, 1.0, 0.0, 0.0, 5.0])];
+            let gradients = |squares: &[f64]| Gradients { sum: vec![2.0; squares.len()], squares: squares.to_vec() };
+            BlockView {
+                dims: &self.block.dims,
+                block: &self.block,
+                stats: self.stats.clone(),
+                grams,
+                gradients: [gradients(&[4.0, 1.0]), gradients(&[9.0, 1.0, 4.0])],
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Bundles: the smallest sets of units that may go together. A KV group or a chunk of `channel_multiple` FFN channels;
 //! for query heads one head from every group of the block, since groups must stay even.
 
-use oops_artifact::{Scale, Scores};
+use oops_artifact::{Scale, Scores, UnitScores};
 use oops_core::{BlockPlan, Fault, ModelDims, Plan, Result, UnitKind, bail_if};
 
 /// What must stay in every block, and in which steps widths may shrink.
@@ -44,47 +44,51 @@ pub(crate) fn bundles(scores: &Scores, limits: &Limits) -> Vec<Queue> {
     queues
 }
 
-/// Units of a block, lowest score first; equal scores keep their order, so that the result is reproducible.
-fn ascending(scores: &[f64]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..scores.len() as u32).collect();
-    order.sort_by(|&a, &b| scores[a as usize].total_cmp(&scores[b as usize]));
+/// Unprotected units of a block, lowest value first; equal values keep their order, so that the result is reproducible.
+fn ascending(units: &UnitScores, value: &[f64]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..value.len() as u32).filter(|&u| !units.protected[u as usize]).collect();
+    order.sort_by(|&a, &b| value[a as usize].total_cmp(&value[b as usize]));
     order
 }
 
-fn bundle(scores: &Scores, block: usize, kind: UnitKind, mut members: Vec<u32>, of: &[f64]) -> Bundle {
+/// A bundle of the units `members`, priced by the units `priced`: scores decide how many go, ranks which ones.
+fn bundle(scores: &Scores, block: usize, kind: UnitKind, members: &[u32], priced: &[u32], of: &[f64]) -> Bundle {
+    let mut members = members.to_vec();
     members.sort_unstable();
-    let total: f64 = members.iter().map(|&u| of[u as usize]).sum();
-    let score = if scores.info.scale == Scale::Standardized { total / members.len() as f64 } else { total };
+    let total: f64 = priced.iter().map(|&u| of[u as usize]).sum();
+    let score = if scores.info.scale == Scale::Standardized { total / priced.len() as f64 } else { total };
     let cost = members.len() as u64 * scores.info.dims.unit_cost(block, kind);
     Bundle { block, kind, members, cost, score }
 }
 
-fn attention_queue(scores: &Scores, l: usize, of: &[f64], limits: &Limits) -> Queue {
+fn attention_queue(scores: &Scores, l: usize, units: &UnitScores, limits: &Limits) -> Queue {
     let kind = scores.info.attention_unit;
     let dims = &scores.info.dims.blocks[l];
-    let order = ascending(of);
-    if kind == UnitKind::KvGroup {
-        let removable = dims.kv_heads.saturating_sub(limits.min_attention);
-        return order.iter().take(removable).map(|&u| bundle(scores, l, kind, vec![u], of)).collect();
-    }
-    // One head from each group per step: the i-th worst of every group goes together.
-    let g = dims.group_size();
-    let of_group = |k: usize| order.iter().copied().filter(move |&q| q as usize / g == k).collect::<Vec<u32>>();
-    let groups: Vec<Vec<u32>> = (0..dims.kv_heads).map(of_group).collect();
-    let steps = 0..g.saturating_sub(limits.min_attention);
-    steps.map(|i| bundle(scores, l, kind, groups.iter().map(|heads| heads[i]).collect(), of)).collect()
+    let (by_rank, by_score) = (ascending(units, &units.rank), ascending(units, &units.score));
+    // Query heads go one from each group per step: the i-th worst of every group together.
+    let per_group = if kind == UnitKind::KvGroup { dims.kv_heads.max(1) } else { dims.group_size() };
+    let groups = if kind == UnitKind::KvGroup { 1 } else { dims.kv_heads };
+    let split = |order: &[u32]| -> Vec<Vec<u32>> {
+        (0..groups).map(|k| order.iter().copied().filter(|&u| u as usize / per_group == k).collect()).collect()
+    };
+    let (ranked, priced) = (split(&by_rank), split(&by_score));
+    let fewest = ranked.iter().map(Vec::len).min().unwrap_or(0);
+    let step = |lists: &[Vec<u32>], i: usize| lists.iter().map(|u| u[i]).collect::<Vec<u32>>();
+    let steps = 0..fewest.min(per_group.saturating_sub(limits.min_attention));
+    steps.map(|i| bundle(scores, l, kind, &step(&ranked, i), &step(&priced, i), &units.score)).collect()
 }
 
-fn ffn_queue(scores: &Scores, l: usize, of: &[f64], limits: &Limits) -> Queue {
-    let (n, m) = (of.len(), limits.channel_multiple);
-    let order = ascending(of);
-    let removable = n.saturating_sub(limits.min_multiples * m);
+fn ffn_queue(scores: &Scores, l: usize, units: &UnitScores, limits: &Limits) -> Queue {
+    let (n, m) = (units.score.len(), limits.channel_multiple);
+    let (ranked, priced) = (ascending(units, &units.rank), ascending(units, &units.score));
+    let removable = ranked.len().min(n.saturating_sub(limits.min_multiples * m));
     // The first chunk brings the width to a multiple; every further one keeps it there.
     let first = if n % m == 0 { m } else { n % m };
     let mut queue = Vec::new();
     let (mut at, mut size) = (0, first);
     while at + size <= removable {
-        queue.push(bundle(scores, l, UnitKind::FfnChannel, order[at..at + size].to_vec(), of));
+        let (members, prices) = (&ranked[at..at + size], &priced[at..at + size]);
+        queue.push(bundle(scores, l, UnitKind::FfnChannel, members, prices, &units.score));
         at += size;
         size = m;
     }
@@ -148,7 +152,8 @@ pub(crate) mod testkit {
         let mut draw = |n: usize| (0..n).map(|_| rng.uniform()).collect::<Vec<_>>();
         let blocks =
             (0..3).map(|_| BlockScores { attention: draw(attention_unit.count(&block)), ffn: draw(20) }).collect();
-        Scores { info: ScoresInfo { method: "test".into(), scale, attention_unit, dims }, blocks }
+        let info = ScoresInfo { method: "test".into(), scale, attention_unit, dims, outlier_share: None };
+        Scores { info, blocks }
     }
 
     pub(crate) const LIMITS: Limits = Limits { channel_multiple: 1, min_attention: 1, min_multiples: 1 };
@@ -181,6 +186,18 @@ mod tests {
         assert_eq!(q[0].len(), 1, "one of two heads per group stays");
         assert_eq!(q[0][0].members.iter().map(|h| h / 2).collect::<Vec<_>>(), [0, 1, 2]);
         plan_without(&s.info.dims, &q, &[1, 0, 1, 3, 0, 0]).check(&s.info.dims).unwrap();
+    }
+
+    #[test]
+    fn scores_decide_how_many_and_ranks_which_and_protected_units_stay() {
+        let mut s = scores(UnitKind::KvGroup, Scale::Damage);
+        let ffn = &mut s.blocks[0].ffn;
+        ffn.rank = (0..20).map(f64::from).collect();
+        ffn.protected[0] = true;
+        let q = bundles(&s, &LIMITS);
+        let gone: Vec<u32> = q[1].iter().flat_map(|b| b.members.clone()).collect();
+        assert_eq!(gone, (1..20).collect::<Vec<_>>());
+        assert!(q[1].windows(2).all(|w| w[0].score <= w[1].score));
     }
 
     #[test]

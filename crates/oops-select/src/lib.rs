@@ -3,6 +3,7 @@
 
 mod bundle;
 mod methods;
+mod prior;
 mod stage;
 
 pub use methods::stages;

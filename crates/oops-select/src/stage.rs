@@ -54,6 +54,11 @@ pub(crate) trait Selector: Send + Sync + 'static {
     /// The common part of the parameters.
     fn common(params: &Self::Params) -> Common;
 
+    /// Checks the parameters beyond the common ones.
+    fn check(_params: &Self::Params) -> Result<()> {
+        Ok(())
+    }
+
     /// How many bundles go from the front of each queue, costing at most `budget` weights.
     fn select(params: &Self::Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected>;
 }
@@ -78,6 +83,7 @@ impl<S: Selector> Stage for SelectStage<S> {
         bail_if(channel_multiple == 0 || min_attention == 0 || min_multiples == 0, || {
             Fault::config("`channel_multiple`, `min_attention` and `min_multiples` must be at least 1")
         })?;
+        S::check(params)?;
         let facts = inputs.one("scores").model.or(inputs.one("model").model);
         if let Some(dims) = &facts {
             // Query heads free less than KV groups; what is impossible for the easier unit is impossible for both.

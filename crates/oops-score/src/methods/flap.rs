@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BlockView, Scorer,
+    stage::Needs,
     units::{mean, standardize},
 };
 
@@ -53,6 +54,7 @@ impl Scorer for Flap {
     const NAME: &'static str = "score.flap";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "FLAP: variance times squared weight norm, standardised per block and site";
+    const NEEDS: Needs = Needs::STATS;
     const SCALE: Scale = Scale::Standardized;
 
     fn attention_unit(params: &Params) -> UnitKind {
@@ -67,7 +69,7 @@ impl Scorer for Flap {
             Ok(standardize(&raw, params.standardize == Standardize::MedianMad))
         };
         let attention = view.units(params.attention_unit, &channels(Site::AttnOut)?, mean);
-        Ok(BlockScores { attention, ffn: channels(Site::MlpDown)? })
+        Ok(BlockScores::plain(attention, channels(Site::MlpDown)?))
     }
 }
 
@@ -84,6 +86,6 @@ mod tests {
         let raw = [51.0, 29.0, 180.0f64];
         let m = raw.iter().sum::<f64>() / 3.0;
         let sd = (raw.iter().map(|r| (r - m).powi(2)).sum::<f64>() / 3.0).sqrt();
-        assert!(s.ffn.iter().zip(raw).all(|(s, r)| (s - (r - m) / sd).abs() < 1e-9), "{:?}", s.ffn);
+        assert!(s.ffn.score.iter().zip(raw).all(|(s, r)| (s - (r - m) / sd).abs() < 1e-9), "{:?}", s.ffn);
     }
 }

@@ -10,7 +10,7 @@
 use oops_artifact::{BlockScores, Scale};
 use oops_core::{Result, Rng, Site, UnitKind};
 
-use crate::{BlockView, Scorer, Shared, units::sum};
+use crate::{BlockView, Scorer, Shared, stage::Needs, units::sum};
 
 pub(crate) struct Magnitude;
 
@@ -19,8 +19,8 @@ impl Scorer for Magnitude {
     const NAME: &'static str = "score.magnitude";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "sum of squared weights of the unit (no data)";
+    const NEEDS: Needs = Needs::NOTHING;
     const SCALE: Scale = Scale::Damage;
-    const NEEDS_STATS: bool = false;
 
     fn attention_unit(params: &Shared) -> UnitKind {
         params.attention_unit
@@ -37,7 +37,7 @@ impl Scorer for Magnitude {
             let per_group = shared.chunks(view.dims.head_dim).map(|c| c.iter().sum::<f64>());
             attention.iter_mut().zip(per_group).for_each(|(s, kv)| *s += kv);
         }
-        Ok(BlockScores { attention, ffn })
+        Ok(BlockScores::plain(attention, ffn))
     }
 }
 
@@ -52,8 +52,8 @@ mod tests {
         let t = tiny();
         let s = Magnitude::score(&Shared::default(), &t.view(), &mut Rng::new(0, "")).unwrap();
         // Channel 0: down column (1, 4), up row (1, 0), gate row (2, 0) → 1+16+1+4.
-        assert!((s.ffn[0] - 22.0).abs() < 1e-9, "{:?}", s.ffn);
+        assert!((s.ffn.score[0] - 22.0).abs() < 1e-9, "{:?}", s.ffn);
         // Group 1: o column (2, 4), q row (0, 1), k row (0, 2), v row (0, 3) → 4+16+1+4+9.
-        assert!((s.attention[1] - 34.0).abs() < 1e-9, "{:?}", s.attention);
+        assert!((s.attention.score[1] - 34.0).abs() < 1e-9, "{:?}", s.attention);
     }
 }

@@ -1,8 +1,12 @@
 //! One file per scoring method. To add one: write the file, then name it in [`stages`].
 
+mod fisher;
 mod flap;
 mod magnitude;
+mod obs;
+mod oops;
 mod random;
+mod taylor;
 mod wanda;
 
 use oops_stage::{AnyStage, erase};
@@ -12,9 +16,13 @@ use crate::stage::ScoreStage;
 /// The stages of this crate.
 pub fn stages() -> Vec<Box<dyn AnyStage>> {
     vec![
+        erase::<ScoreStage<fisher::Fisher>>(),
         erase::<ScoreStage<flap::Flap>>(),
         erase::<ScoreStage<magnitude::Magnitude>>(),
+        erase::<ScoreStage<obs::Obs>>(),
+        erase::<ScoreStage<oops::Oops>>(),
         erase::<ScoreStage<random::Random>>(),
+        erase::<ScoreStage<taylor::Taylor>>(),
         erase::<ScoreStage<wanda::Wanda>>(),
     ]
 }

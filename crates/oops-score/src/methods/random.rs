@@ -6,7 +6,7 @@
 use oops_artifact::{BlockScores, Scale};
 use oops_core::{Result, Rng, UnitKind};
 
-use crate::{BlockView, Scorer, Shared};
+use crate::{BlockView, Scorer, Shared, stage::Needs};
 
 pub(crate) struct Random;
 
@@ -15,8 +15,8 @@ impl Scorer for Random {
     const NAME: &'static str = "score.random";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "uniform random numbers from the seed";
+    const NEEDS: Needs = Needs::NOTHING;
     const SCALE: Scale = Scale::Standardized;
-    const NEEDS_STATS: bool = false;
     const SEEDED: bool = true;
 
     fn attention_unit(params: &Shared) -> UnitKind {
@@ -25,7 +25,7 @@ impl Scorer for Random {
 
     fn score(params: &Shared, view: &BlockView<'_>, rng: &mut Rng) -> Result<BlockScores> {
         let mut draw = |n: usize| (0..n).map(|_| rng.uniform()).collect::<Vec<_>>();
-        Ok(BlockScores { attention: draw(params.attention_unit.count(view.dims)), ffn: draw(view.dims.ffn) })
+        Ok(BlockScores::plain(draw(params.attention_unit.count(view.dims)), draw(view.dims.ffn)))
     }
 }
 

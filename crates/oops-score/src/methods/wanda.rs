@@ -10,7 +10,7 @@
 use oops_artifact::{BlockScores, Scale};
 use oops_core::{Result, Rng, Site, UnitKind};
 
-use crate::{BlockView, Scorer, Shared, units::sum};
+use crate::{BlockView, Scorer, Shared, stage::Needs, units::sum};
 
 pub(crate) struct Wanda;
 
@@ -19,6 +19,7 @@ impl Scorer for Wanda {
     const NAME: &'static str = "score.wanda";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "Wanda-sp: mean |weight| times activation norm";
+    const NEEDS: Needs = Needs::STATS;
     const SCALE: Scale = Scale::Damage;
 
     fn attention_unit(params: &Shared) -> UnitKind {
@@ -31,7 +32,7 @@ impl Scorer for Wanda {
             Ok(weights.iter().zip(&view.stats(site).second).map(|(w, x2)| w * x2.sqrt()).collect())
         };
         let attention = view.units(params.attention_unit, &channels(Site::AttnOut)?, sum);
-        Ok(BlockScores { attention, ffn: channels(Site::MlpDown)? })
+        Ok(BlockScores::plain(attention, channels(Site::MlpDown)?))
     }
 }
 
@@ -45,8 +46,8 @@ mod tests {
         let t = tiny();
         let s = Wanda::score(&Shared::default(), &t.view(), &mut Rng::new(0, "")).unwrap();
         // down column 0 is (1, 4): mean 2.5; E[x²] = 4 → 5.
-        assert!((s.ffn[0] - 5.0).abs() < 1e-9, "{:?}", s.ffn);
+        assert!((s.ffn.score[0] - 5.0).abs() < 1e-9, "{:?}", s.ffn);
         // o column 1 is (2, 4): mean 3; E[x²] = 1 → 3.
-        assert!((s.attention[1] - 3.0).abs() < 1e-9, "{:?}", s.attention);
+        assert!((s.attention.score[1] - 3.0).abs() < 1e-9, "{:?}", s.attention);
     }
 }

@@ -82,23 +82,27 @@ impl Selector for Global {
             queues.iter().enumerate().flat_map(|(q, queue)| (0..queue.len()).map(move |i| (q, i))).collect();
         // A bundle is never ahead of one before it in its queue: the sort is stable and remainders may be cheaper.
         order.sort_by(|&(qa, ia), &(qb, ib)| key(qa, ia).total_cmp(&key(qb, ib)));
-        let mut taken = vec![0; queues.len()];
-        let mut left = budget;
-        // Bundles that did not fit close their queue; each pass opens those that a later removal made reachable.
-        loop {
-            let before = left;
-            for &(q, i) in &order {
-                let cost = queues[q][i].cost;
-                if i == taken[q] && cost <= left {
-                    taken[q] += 1;
-                    left -= cost;
-                }
-            }
-            if left == before {
-                break;
+        Ok(Selected { taken: take_in_order(queues, &order, budget), details: serde_json::Value::Null })
+    }
+}
+
+/// Takes bundles (queue, position) in `order` while they fit; a bundle waits for those before it in its queue.
+pub(crate) fn take_in_order(queues: &[Queue], order: &[(usize, usize)], budget: u64) -> Vec<usize> {
+    let mut taken = vec![0; queues.len()];
+    let mut left = budget;
+    // Bundles that did not fit close their queue; each pass opens those that a later removal made reachable.
+    loop {
+        let before = left;
+        for &(q, i) in order {
+            let cost = queues[q][i].cost;
+            if i == taken[q] && cost <= left {
+                taken[q] += 1;
+                left -= cost;
             }
         }
-        Ok(Selected { taken, details: serde_json::Value::Null })
+        if left == before {
+            return taken;
+        }
     }
 }
 

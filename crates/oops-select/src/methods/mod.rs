@@ -1,6 +1,8 @@
 //! One file per selection method. To add one: write the file, then name it in [`stages`].
 
 mod global;
+mod owl;
+mod qp;
 mod uniform;
 
 use oops_stage::{AnyStage, erase};
@@ -9,5 +11,10 @@ use crate::stage::SelectStage;
 
 /// The stages of this crate.
 pub fn stages() -> Vec<Box<dyn AnyStage>> {
-    vec![erase::<SelectStage<global::Global>>(), erase::<SelectStage<uniform::Uniform>>()]
+    vec![
+        erase::<SelectStage<global::Global>>(),
+        erase::<SelectStage<owl::Owl>>(),
+        erase::<SelectStage<qp::Qp>>(),
+        erase::<SelectStage<uniform::Uniform>>(),
+    ]
 }

@@ -54,33 +54,47 @@ impl Selector for Uniform {
     }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {
-        let dims = &scores.info.dims;
-        let mut taken = vec![0; queues.len()];
-        let (mut spent, mut share) = (0u64, 0.0);
-        for l in 0..dims.blocks.len() {
-            share += budget as f64 * dims.block_params(l) as f64 / dims.decoder_params() as f64;
-            // Rounded up to whole weights, so that the last block may spend the budget to the end.
-            let limit = (share.ceil() as u64).min(budget);
-            let attention = &queues[2 * l];
-            let units = scores.info.attention_unit.count(&dims.blocks[l]);
-            let per_bundle = attention.first().map_or(1, |b| b.members.len());
-            let nearest = (p.remove_fraction * (units / per_bundle) as f64 - 0.5).ceil().max(0.0) as usize;
-            let wanted = p.attention_units.unwrap_or(nearest);
-            bail_if(p.attention_units.is_some() && wanted > attention.len(), || {
-                Fault::config(format!("`attention_units` is {wanted}, but block {l} can lose {}", attention.len()))
-            })?;
-            for (queue, most) in [(2 * l, wanted), (2 * l + 1, usize::MAX)] {
-                for bundle in queues[queue].iter().take(most) {
-                    if spent + bundle.cost > limit {
-                        break;
-                    }
-                    spent += bundle.cost;
-                    taken[queue] += 1;
-                }
-            }
-        }
+        let removed = vec![p.remove_fraction; scores.info.dims.blocks.len()];
+        let taken = fill(scores, queues, &removed, p.attention_units, budget)?;
         Ok(Selected { taken, details: serde_json::Value::Null })
     }
+}
+
+/// Takes the fraction `removed[l]` of each block l: the nearest number of attention bundles (halves rounding down, or
+/// `attention_units`), then FFN bundles; the remainder is passed on to the next block.
+pub(crate) fn fill(
+    scores: &Scores,
+    queues: &[Queue],
+    removed: &[f64],
+    attention_units: Option<usize>,
+    budget: u64,
+) -> Result<Vec<usize>> {
+    let dims = &scores.info.dims;
+    let mut taken = vec![0; queues.len()];
+    let (mut spent, mut share) = (0u64, 0.0);
+    for (l, rho) in removed.iter().enumerate() {
+        share += rho * dims.block_params(l) as f64;
+        // Rounded up to whole weights, so that the last block may spend the budget to the end.
+        let limit = (share.ceil() as u64).min(budget);
+        let attention = &queues[2 * l];
+        let units = scores.info.attention_unit.count(&dims.blocks[l]);
+        let per_bundle = attention.first().map_or(1, |b| b.members.len());
+        let nearest = (rho * (units / per_bundle) as f64 - 0.5).ceil().max(0.0) as usize;
+        let wanted = attention_units.unwrap_or(nearest);
+        bail_if(attention_units.is_some() && wanted > attention.len(), || {
+            Fault::config(format!("`attention_units` is {wanted}, but block {l} can lose {}", attention.len()))
+        })?;
+        for (queue, most) in [(2 * l, wanted), (2 * l + 1, usize::MAX)] {
+            for bundle in queues[queue].iter().take(most) {
+                if spent + bundle.cost > limit {
+                    break;
+                }
+                spent += bundle.cost;
+                taken[queue] += 1;
+            }
+        }
+    }
+    Ok(taken)
 }
 
 #[cfg(test)]

@@ -1,0 +1,140 @@
+//! `score.oops`
+//!
+//! *What it measures.* Between blocks, how much the loss grows (Fisher); inside a block, the geometric mean of that and
+//! of the error that no other channel can repair (OBS); outlier channels are protected.
+//! *Formula.* score = Σ_b g² (see `score.fisher`); rank = sqrt(F/median(F) · O/median(O)) over the units of one kind in one
+//! block, F = Fisher, O = OBS. Protected: FFN channels with E\[x²\] > M²·median or max|x| > τ·median of their site, at most
+//! `protect_fraction` of the block's, and the attention units that own such a channel if fewer than half of them do.
+//! With statistics it also states OWL's share of outlier weights per block, which `select.qp` takes as prior.
+//! *Needs.* Gradients, Gram matrices, moments. Every part is a switch, so every part can be ablated.
+//! *When it misleads.* Gradients on text of another domain. *Reference.* The outlier-aware selection of OOPS (Wei et al.,
+//! Neural Networks 196, 2025), of which only the abstract is public; the combination is ours.
+
+use oops_artifact::{BlockScores, Scale, UnitScores};
+use oops_core::{Fault, Result, Rng, Site, UnitKind, bail_if};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{BlockView, Scorer, outliers, stage::Needs, units::by_median};
+
+/// What orders the units inside a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Rank {
+    /// Geometric mean of Fisher and OBS, each over its median.
+    FisherObs,
+    /// Fisher alone.
+    Fisher,
+    /// OBS alone.
+    Obs,
+}
+
+/// Parameters of OOPS.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Params {
+    /// Attention units that are scored: `kv_group` or `query_head`.
+    attention_unit: UnitKind,
+    /// λ of OBS, relative to the mean of diag H.
+    damping: f64,
+    /// Order inside a block: `fisher_obs`, `fisher` or `obs`.
+    rank: Rank,
+    /// Protect outlier channels.
+    protect_outliers: bool,
+    /// M: an outlier's E\[x²\] exceeds M² times the median of its site.
+    outlier_rms: f64,
+    /// τ: an outlier's max|x| exceeds τ times the median of its site.
+    outlier_peak: f64,
+    /// Largest fraction of a block's channels that is protected.
+    protect_fraction: f64,
+    /// M of OWL: a weight is an outlier if |W|·‖X‖ exceeds M times its projection's mean.
+    owl_multiple: f64,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            attention_unit: UnitKind::KvGroup,
+            damping: 1e-3,
+            rank: Rank::FisherObs,
+            protect_outliers: true,
+            outlier_rms: 5.0,
+            outlier_peak: 100.0,
+            protect_fraction: 0.01,
+            owl_multiple: 5.0,
+        }
+    }
+}
+
+pub(crate) struct Oops;
+
+impl Scorer for Oops {
+    type Params = Params;
+    const NAME: &'static str = "score.oops";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "Fisher between blocks, Fisher and OBS inside, outlier channels protected";
+    const SCALE: Scale = Scale::Damage;
+    const NEEDS: Needs = Needs { stats: true, gram: true, gradients: true };
+
+    fn attention_unit(params: &Params) -> UnitKind {
+        params.attention_unit
+    }
+
+    fn check(p: &Params) -> Result<()> {
+        bail_if(!(0.0..=0.5).contains(&p.protect_fraction), || Fault::config("`protect_fraction` must be in 0…0.5"))
+    }
+
+    fn score(p: &Params, view: &BlockView<'_>, _: &mut Rng) -> Result<BlockScores> {
+        let part = |kind: UnitKind| -> Result<UnitScores> {
+            let fisher = view.gradients(kind.site()).squares.clone();
+            let rank = match p.rank {
+                Rank::Fisher => fisher.clone(),
+                Rank::Obs => view.obs(kind, p.damping)?,
+                Rank::FisherObs => {
+                    let obs = by_median(&view.obs(kind, p.damping)?);
+                    by_median(&fisher).iter().zip(obs).map(|(f, o)| (f * o).sqrt()).collect()
+                }
+            };
+            Ok(UnitScores { protected: protected(p, view, kind), rank, score: fisher })
+        };
+        Ok(BlockScores { attention: part(p.attention_unit)?, ffn: part(UnitKind::FfnChannel)? })
+    }
+
+    fn outlier_share(p: &Params, view: &BlockView<'_>) -> Result<Option<f64>> {
+        outliers::share(view, p.owl_multiple).map(Some)
+    }
+}
+
+fn protected(p: &Params, view: &BlockView<'_>, kind: UnitKind) -> Vec<bool> {
+    let mut out = vec![false; kind.count(view.dims)];
+    if !p.protect_outliers {
+        return out;
+    }
+    let site = kind.site();
+    let most = (p.protect_fraction * view.dims.width(site) as f64).floor() as usize;
+    let found = outliers::channels(view.stats(site), p.outlier_rms, p.outlier_peak, most);
+    let width = view.dims.width(Site::AttnOut).checked_div(out.len()).unwrap_or(1).max(1);
+    let owner = |channel: usize| if kind == UnitKind::FfnChannel { channel } else { channel / width };
+    found.iter().for_each(|&j| out[owner(j)] = true);
+    // Few and large units: protecting most of them would leave nothing to choose.
+    if kind != UnitKind::FfnChannel && 2 * out.iter().filter(|&&x| x).count() >= out.len() {
+        out.fill(false);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::testkit::tiny;
+
+    #[test]
+    fn rank_is_the_geometric_mean_over_medians() {
+        let p = Params { damping: 0.0, ..Params::default() };
+        let s = Oops::score(&p, &tiny().view(), &mut Rng::new(0, "")).unwrap();
+        // Fisher 9, 1, 4 (median 4); OBS 34, 14.5, 112.5 (median 34).
+        let expected = [(9.0 / 4.0f64).sqrt(), (14.5 / 4.0 / 34.0f64).sqrt(), (112.5 / 34.0f64).sqrt()];
+        assert!(s.ffn.rank.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{:?}", s.ffn.rank);
+        assert_eq!(s.ffn.score, [9.0, 1.0, 4.0]);
+    }
+}

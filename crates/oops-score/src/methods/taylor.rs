@@ -1,0 +1,45 @@
+//! `score.taylor`
+//!
+//! *What it measures.* How much the model's loss changes if the unit goes, by its first-order expansion.
+//! *Formula.* s_u = |Σ_b g_{b,u}|, g_{b,u} = ∂L_b/∂m_u of sequence b's summed cross-entropy with respect to the unit's mask.
+//! *Unit.* Loss. *Needs.* Gradients.
+//! *When it misleads.* Near a minimum gradients of both signs cancel, and what is left says little: compare
+//! `score.fisher`.
+//! *Reference.* Molchanov et al. 2017 (arXiv 1611.06440); for language models Ma et al., LLM-Pruner (arXiv 2305.11627).
+
+use oops_artifact::{BlockScores, Scale};
+use oops_core::{Result, Rng, Site, UnitKind};
+
+use crate::{BlockView, Scorer, Shared, stage::Needs};
+
+pub(crate) struct Taylor;
+
+impl Scorer for Taylor {
+    type Params = Shared;
+    const NAME: &'static str = "score.taylor";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "absolute first-order change of the loss";
+    const SCALE: Scale = Scale::Damage;
+    const NEEDS: Needs = Needs { stats: false, gram: false, gradients: true };
+
+    fn attention_unit(params: &Shared) -> UnitKind {
+        params.attention_unit
+    }
+
+    fn score(_: &Shared, view: &BlockView<'_>, _: &mut Rng) -> Result<BlockScores> {
+        let sums = |site| view.gradients(site).sum.iter().map(|g| g.abs()).collect();
+        Ok(BlockScores::plain(sums(Site::AttnOut), sums(Site::MlpDown)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::testkit::tiny;
+
+    #[test]
+    fn the_sign_does_not_matter() {
+        let s = Taylor::score(&Shared::default(), &tiny().view(), &mut Rng::new(0, "")).unwrap();
+        assert_eq!(s.ffn.score, [2.0, 2.0, 2.0]);
+    }
+}

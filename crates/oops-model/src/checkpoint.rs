@@ -36,7 +36,7 @@ impl Checkpoint {
 
     /// Opens a checkpoint from its files: name in the artifact → path on disk.
     pub fn open(files: &BTreeMap<String, PathBuf>) -> Result<Self> {
-        let opened = match files.iter().find(|(name, _)| name.ends_with(".gguf")) {
+        let opened = match files.iter().find(|(name, _)| files::is_gguf(Path::new(name))) {
             Some((_, path)) => Self::open_gguf(path)?,
             None => Self::open_folder(files)?,
         };
@@ -56,7 +56,7 @@ impl Checkpoint {
     }
 
     fn open_folder(files: &BTreeMap<String, PathBuf>) -> Result<Self> {
-        let shards: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".safetensors")).collect();
+        let shards: Vec<_> = files.iter().filter(|(name, _)| files::is_shard(name)).collect();
         let shards = shards.into_iter().map(|(n, p)| (n.clone(), p.clone())).collect::<Vec<_>>();
         bail_if(shards.is_empty(), || Fault::data("the checkpoint has no .safetensors file"))?;
         let tensors = Shards::open(&shards)?;

@@ -16,13 +16,11 @@ pub(crate) const TINY: [&str; 7] =
 /// A path under `OOPS_FIXTURES`; says so and gives `None` when the variable is not set.
 #[expect(clippy::print_stderr, reason = "a test that is skipped must say so by name")]
 pub(crate) fn fixture(test: &str, path: &str) -> Option<PathBuf> {
-    match std::env::var_os("OOPS_FIXTURES") {
-        Some(root) => Some(PathBuf::from(root).join(path)),
-        None => {
-            eprintln!("skipped: {test} (OOPS_FIXTURES not set)");
-            None
-        }
+    let root = std::env::var_os("OOPS_FIXTURES");
+    if root.is_none() {
+        eprintln!("skipped: {test} (OOPS_FIXTURES not set)");
     }
+    Some(PathBuf::from(root?).join(path))
 }
 
 /// Noise as a tensor.

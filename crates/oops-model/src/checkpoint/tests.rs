@@ -52,12 +52,13 @@ fn bits(t: &Tensor, round: fn(f32) -> f32) -> Vec<u32> {
     values(t).unwrap().into_iter().map(|v| round(v).to_bits()).collect()
 }
 
+type Round = fn(f32) -> f32;
+
 #[test]
 fn what_is_written_is_read_back_exactly_or_exactly_rounded() {
     let bf16 = |v| half::bf16::from_f32(v).to_f32();
     let f16 = |v| half::f16::from_f32(v).to_f32();
-    let cases: [(DType, fn(f32) -> f32, u64); 3] =
-        [(DType::F32, |v| v, 4), (DType::BF16, bf16, 2), (DType::F16, f16, 2)];
+    let cases: [(DType, Round, u64); 3] = [(DType::F32, |v| v, 4), (DType::BF16, bf16, 2), (DType::F16, f16, 2)];
     for (dtype, round, size) in cases {
         let (dir, blocks) = written(&dtype);
         let model = Checkpoint::open_path(dir.path()).unwrap();
@@ -141,11 +142,12 @@ fn rewrite(dir: &Path, change: impl Fn(&mut Block)) {
     write_block(&dir.join("block-0.safetensors"), 0, &block, &DType::F32).unwrap();
 }
 
+type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
+
 #[test]
 fn broken_checkpoints_name_the_file_the_tensor_and_the_remedy() {
     let shard = |dir: &Path| dir.join("block-1.safetensors");
     let cut = |dir: &Path, keep: usize| fs::write(shard(dir), &fs::read(shard(dir)).unwrap()[..keep]).unwrap();
-    type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
     let cases: [(&str, Damage<'_>, &[&str]); 12] = [
         ("truncated", Box::new(|d| cut(d, 1500)), &["block-1.safetensors", "not a complete safetensors file"]),
         ("empty", Box::new(|d| cut(d, 0)), &["block-1.safetensors", "not a complete safetensors file"]),

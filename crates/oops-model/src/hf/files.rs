@@ -46,8 +46,14 @@ pub(crate) fn list(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     if path.join("config.json").is_file() { folder(path).map_err(|f| f.at(path.display())) } else { only_gguf(path) }
 }
 
-fn is_gguf(path: &Path) -> bool {
+/// Whether a name is that of a GGUF file.
+pub(crate) fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
+}
+
+/// Whether a name is that of a safetensors file.
+pub(crate) fn is_shard(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == "safetensors")
 }
 
 fn only_gguf(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
@@ -94,7 +100,7 @@ pub(crate) fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
         let object = read_object(index)?;
         let map = Keys(&object).get("weight_map").and_then(|m| m.as_object());
         let map = map.ok_or_else(|| missing("weight_map"))?;
-        let plain = |s: &str| !s.is_empty() && !s.contains(['/', '\\']) && s.ends_with(".safetensors");
+        let plain = |s: &str| !s.is_empty() && !s.contains(['/', '\\']) && is_shard(s);
         let entry = |(tensor, shard): (&String, &serde_json::Value)| match shard.as_str().filter(|s| plain(s)) {
             Some(shard) => Ok((tensor.clone(), shard.to_owned())),
             None => Err(Fault::data(format!("tensor `{tensor}` is said to be in {shard}"))

@@ -20,7 +20,7 @@ pub(super) fn read(config: Keys<'_>, max_position: usize) -> Result<Rope> {
     let scaling = Keys(scaling);
     for keys in [config, scaling] {
         let turned = keys.positive("partial_rotary_factor")?.unwrap_or(1.0);
-        bail_if(turned != 1.0, || {
+        bail_if((turned - 1.0).abs() > 1e-9, || {
             Fault::data(format!("`partial_rotary_factor` is {turned}; heads that turn in part are not supported"))
         })?;
     }

@@ -74,7 +74,10 @@ fn an_unknown_stage() {
 
 #[test]
 fn a_cycle() {
-    insta::assert_snapshot!(broken_pipeline("tokens: text", "tokens: scores"));
+    insta::assert_snapshot!(broken_pipeline(
+        "calibrate.activations, in: { model: dense",
+        "calibrate.activations, in: { model: pruned"
+    ));
 }
 
 #[test]

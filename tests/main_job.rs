@@ -11,6 +11,9 @@ fn llama() -> PathBuf {
     workspace().join("pipelines/llama.yaml")
 }
 
+/// Evaluates little, where only equality matters.
+const SHORT: [&str; 2] = ["--set", "quality.with.max_windows=16"];
+
 /// A copy of the pipeline with other text, whose paths still lead to data/.
 fn edited(place: &Place, edit: impl Fn(String) -> String) -> PathBuf {
     let data = workspace().join("data").canonicalize().expect("data/");
@@ -37,7 +40,13 @@ fn what_changes_decides_what_runs() {
     assert!(names(&swapped, "cached").contains(&"stats".to_owned()), "{swapped}");
     assert!(names(&swapped, "executed").contains(&"scores".to_owned()), "{swapped}");
 
-    let renamed = edited(&place, |t| t.replace("stats", "measured").replace("dense", "base"));
+    let renamed = edited(&place, |t| {
+        t.replace("  stats:", "  measured:")
+            .replace("stats: stats", "stats: measured")
+            .replace("  dense:", "  base:")
+            .replace("model: dense", "model: base")
+            .replace("[dense,", "[base,")
+    });
     let run = place.run(&renamed, &[]);
     assert!(names(&run, "executed").is_empty(), "{run}");
     let quality = place.show(&renamed, "quality", &[]);
@@ -48,15 +57,15 @@ fn what_changes_decides_what_runs() {
 #[test]
 fn pruning_costs_less_than_a_plain_cut_and_nothing_removed_changes_nothing() {
     let place = Place::new();
-    place.run(&llama(), &[]);
-    let repaired = place.show(&llama(), "quality", &[]);
-    let set = ["--set", "pruned.use=reconstruct.none"];
+    place.run(&llama(), &SHORT);
+    let repaired = place.show(&llama(), "quality", &SHORT);
+    let set = [SHORT[0], SHORT[1], "--set", "pruned.use=reconstruct.none"];
     place.run(&llama(), &set);
     let cut = place.show(&llama(), "quality", &set);
     assert!(perplexity(&repaired, "pruned") < perplexity(&cut, "pruned"));
     assert!((perplexity(&repaired, "dense") - perplexity(&cut, "dense")).abs() < 1e-12);
 
-    let set = ["--set", "plan.with.remove_fraction=0"];
+    let set = [SHORT[0], SHORT[1], "--set", "plan.with.remove_fraction=0"];
     place.run(&llama(), &set);
     let same = place.show(&llama(), "quality", &set);
     assert!((perplexity(&same, "pruned") - perplexity(&same, "dense")).abs() < 1e-12, "{same}");
@@ -84,7 +93,7 @@ fn the_number_of_threads_changes_no_bit() {
         let place = Place::new();
         let pipeline = llama();
         let status = place
-            .command(&["run", pipeline.to_str().expect("a plain path"), "--to", "quality"])
+            .command(&["run", pipeline.to_str().expect("a plain path"), "--to", "quality", SHORT[0], SHORT[1]])
             .env("RAYON_NUM_THREADS", threads)
             .stdout(std::process::Stdio::null())
             .status()
@@ -107,14 +116,14 @@ fn reached(place: &Place, ending: &str) -> bool {
 #[test]
 fn a_killed_run_goes_on_where_it_died_and_ends_in_the_same_bytes() {
     let whole = Place::new();
-    whole.run(&llama(), &["--to", "quality"]);
+    whole.run(&llama(), &["--to", "pruned"]);
     let place = Place::new();
     let pipeline = llama();
     let pipeline = pipeline.to_str().expect("a plain path");
     // In the middle of `stats` (the third block's residual stream is saved), then of `pruned`.
     for ending in ["state/hidden-002.bin", "model-block-002.safetensors"] {
         let mut child = place
-            .command(&["run", pipeline, "--to", "quality"])
+            .command(&["run", pipeline, "--to", "pruned"])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
@@ -130,7 +139,7 @@ fn a_killed_run_goes_on_where_it_died_and_ends_in_the_same_bytes() {
         child.wait().expect("a status");
         place.verified();
     }
-    place.run(&llama(), &["--to", "quality"]);
+    place.run(&llama(), &["--to", "pruned"]);
     assert_eq!(trees(&place), trees(&whole));
     place.verified();
 }

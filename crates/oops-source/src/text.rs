@@ -76,7 +76,9 @@ impl Stage for SourceText {
 
     fn sources(params: &Params, base: &Path) -> Result<Vec<Source>> {
         let path = base.join(&params.path);
-        bail_if(!path.is_file(), || Fault::data("no such file").at(path.display()))?;
+        bail_if(!path.is_file(), || {
+            Fault::data("no such file").at(path.display()).help("paths are relative to the pipeline file")
+        })?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(vec![Source { name, path }])
     }

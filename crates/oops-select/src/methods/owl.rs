@@ -30,7 +30,7 @@ pub(crate) struct Params {
     /// Multiples of channels that stay in every block.
     #[serde(default = "crate::stage::one")]
     min_multiples: usize,
-    /// λ: how far a block's kept fraction may be from the mean.
+    /// λ of OWL: how far a block's kept fraction may be from the mean.
     #[serde(default = "prior::owl_lambda")]
     owl_lambda: f64,
 }

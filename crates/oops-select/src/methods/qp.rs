@@ -53,7 +53,7 @@ pub(crate) struct Params {
     /// `owl` or `uniform`.
     #[serde(default = "owl_prior")]
     prior: Prior,
-    /// λ of OWL.
+    /// λ of OWL: how far the prior of a block may be from the mean, as a fraction of its weights.
     #[serde(default = "prior::owl_lambda")]
     owl_lambda: f64,
     /// u_min: least fraction of a block's weights that stays.

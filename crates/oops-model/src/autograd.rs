@@ -44,7 +44,7 @@ pub fn block_forward_tapped(
 
 /// Rows of `embedding` `[vocab, hidden]` for `ids` (B·T of them, each below vocab), `[B, T, hidden]`.
 pub fn embed(embedding: &Tensor, ids: &[u32], tokens: usize) -> Result<Tensor> {
-    bail_if(tokens == 0 || ids.len() % tokens != 0, || {
+    bail_if(tokens == 0 || !ids.len().is_multiple_of(tokens), || {
         Fault::internal(format!("{} token ids are not sequences of {tokens}", ids.len()))
     })?;
     let rows = Tensor::new(ids, embedding.device()).and_then(|ids| embedding.index_select(&ids, 0));

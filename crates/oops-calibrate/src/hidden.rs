@@ -1,11 +1,11 @@
 //! The residual stream of the whole token set between two blocks.
 
-use std::{fs, io::Write as _, path::Path};
+use std::path::Path;
 
 use candle_core::Tensor;
 use oops_artifact::{Split, TokenSet};
-use oops_core::{Fault, Result, bail_if};
-use oops_model::{Checkpoint, Decoder, matrix, with_values};
+use oops_core::Result;
+use oops_model::{Checkpoint, Decoder, load_tensors, save_tensors};
 
 /// Sequences that go through a block together.
 pub(crate) struct Batch {
@@ -58,23 +58,12 @@ pub(crate) fn embed(
 
 /// Writes the residual stream as raw little-endian f32.
 pub(crate) fn save(path: &Path, batches: &[Batch]) -> Result<()> {
-    let fault = |e: std::io::Error| Fault::writing(path, &e);
-    let mut file = fs::File::create(path).map_err(fault)?;
-    batches.iter().try_for_each(|b| with_values(&b.x, |v| file.write_all(bytemuck::cast_slice(v)).map_err(fault))?)
+    save_tensors(path, batches.iter().map(|b| &b.x))
 }
 
 /// Puts a saved residual stream back into batches of the same shape.
 pub(crate) fn load(path: &Path, batches: &mut [Batch]) -> Result<()> {
-    let bytes = fs::read(path).map_err(|e| Fault::reading(path, &e))?;
-    let mut rest = &bytes[..];
-    for b in batches {
-        let (rows, cols) = b.x.dims2().map_err(|e| Fault::internal(format!("residual stream: {e}")))?;
-        bail_if(rest.len() < rows * cols * 4, || Fault::data("checkpoint is short").at(path.display()))?;
-        let (mine, others) = rest.split_at(rows * cols * 4);
-        b.x = matrix(bytemuck::pod_collect_to_vec(mine), rows, cols)?;
-        rest = others;
-    }
-    Ok(())
+    load_tensors(path, batches.iter_mut().map(|b| &mut b.x))
 }
 
 #[cfg(test)]
@@ -86,16 +75,5 @@ mod tests {
         let held: Vec<usize> = (0..64).filter(|&i| split_of(i, 10) == Split::Heldout).collect();
         assert_eq!(held, [9, 19, 29, 39, 49, 59]);
         assert!((0..64).all(|i| split_of(i, 0) == Split::Fit));
-    }
-
-    #[test]
-    fn the_residual_stream_survives_a_file() {
-        let path = std::env::temp_dir().join(format!("oops-hidden-{}.bin", std::process::id()));
-        let batch = |v: Vec<f32>| Batch { split: Split::Fit, lengths: vec![2], x: matrix(v, 2, 2).unwrap() };
-        save(&path, &[batch(vec![1.0, 2.0, 3.0, 4.0]), batch(vec![5.0, 6.0, 7.0, -8.5])]).unwrap();
-        let mut back = [batch(vec![0.0; 4]), batch(vec![0.0; 4])];
-        load(&path, &mut back).unwrap();
-        assert_eq!(oops_model::values(&back[1].x).unwrap(), [5.0, 6.0, 7.0, -8.5]);
-        fs::remove_file(path).unwrap();
     }
 }

@@ -11,6 +11,7 @@ pub(crate) fn registry() -> Result<Registry> {
         oops_score::stages(),
         oops_select::stages(),
         oops_reconstruct::stages(),
+        oops_distill::stages(),
         oops_eval::stages(),
         oops_report::stages(),
     ];

@@ -41,6 +41,17 @@ pub struct Block {
     pub down: Linear,
 }
 
+/// What a tensor of a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Weight of a linear layer, `[out, in]`.
+    Weight,
+    /// Bias of a linear layer, `[out]`.
+    Bias,
+    /// Weight of a norm.
+    Norm,
+}
+
 /// Tensors of a block by their names inside `model.layers.{l}.`, in one fixed order.
 pub(crate) const NORMS: [&str; 4] =
     ["input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm"];
@@ -76,6 +87,25 @@ impl Block {
     pub(crate) fn tensors(&self) -> Vec<&Tensor> {
         let linears = self.linears().into_iter().flat_map(|l| [Some(&l.weight), l.bias.as_ref()]);
         linears.chain(self.norms()).flatten().collect()
+    }
+
+    /// The block with every tensor replaced by `f` of the half that it belongs to (named by its site), its role and itself.
+    ///
+    /// The order of the calls is fixed: linear layers, then norms, each in the order of the fields.
+    pub fn map(&self, f: &mut dyn FnMut(Site, Role, &Tensor) -> Result<Tensor>) -> Result<Self> {
+        let mut linear = |site: Site, layer: &Linear| -> Result<Linear> {
+            let weight = f(site, Role::Weight, &layer.weight)?;
+            Ok(Linear { weight, bias: layer.bias.as_ref().map(|b| f(site, Role::Bias, b)).transpose()? })
+        };
+        let (attention, ffn) = (Site::AttnOut, Site::MlpDown);
+        let (q, k, v) = (linear(attention, &self.q)?, linear(attention, &self.k)?, linear(attention, &self.v)?);
+        let o = linear(attention, &self.o)?;
+        let (gate, up, down) = (linear(ffn, &self.gate)?, linear(ffn, &self.up)?, linear(ffn, &self.down)?);
+        let mut norm = |site: Site, t: &Tensor| f(site, Role::Norm, t);
+        let (input_norm, ffn_norm) = (norm(attention, &self.input_norm)?, norm(ffn, &self.ffn_norm)?);
+        let q_norm = self.q_norm.as_ref().map(|t| norm(attention, t)).transpose()?;
+        let k_norm = self.k_norm.as_ref().map(|t| norm(attention, t)).transpose()?;
+        Ok(Self { dims: self.dims, input_norm, q, k, v, o, q_norm, k_norm, ffn_norm, gate, up, down })
     }
 
     /// All tensors with their Hugging Face names.

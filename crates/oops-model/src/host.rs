@@ -24,6 +24,11 @@ pub fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     flat.and_then(|t| t.to_vec1()).map_err(fault)
 }
 
+/// The values of the transpose of a matrix, in row-major order.
+pub fn transposed(tensor: &Tensor) -> Result<Vec<f32>> {
+    values(&tensor.t().map_err(fault)?)
+}
+
 /// A `rows` × `cols` tensor in host memory.
 pub fn matrix(values: Vec<f32>, rows: usize, cols: usize) -> Result<Tensor> {
     Tensor::from_vec(values, (rows, cols), &Device::Cpu).map_err(fault)
@@ -45,5 +50,6 @@ mod tests {
         assert_eq!(with_values(&t, <[f32]>::to_vec).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(with_values(&t.narrow(0, 1, 1).unwrap(), <[f32]>::to_vec).unwrap(), [3.0, 4.0, 5.0]);
         assert_eq!(with_values(&t.t().unwrap(), <[f32]>::to_vec).unwrap(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        assert_eq!(transposed(&t).unwrap(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
     }
 }

@@ -96,6 +96,15 @@ impl Workdir {
         Ok(())
     }
 
+    /// [`Self::link`] under the same name, if the input has such a file; tells whether it has.
+    pub fn link_present(&self, from: &Artifact, name: &str) -> Result<bool> {
+        let present = from.tree.0.contains_key(name);
+        if present {
+            self.link(name, from, name)?;
+        }
+        Ok(present)
+    }
+
     /// Takes a file outside the store into the output without copying it.
     pub fn link_source(&self, file: &SourceFile) {
         lock(&self.linked).insert(file.name.clone(), (file.entry, file.path.clone()));

@@ -1,0 +1,54 @@
+//! Tensors in a raw file, for checkpoints of what lies between two blocks: little-endian f32, one after the other,
+//! without a header, since whoever reads them knows their shapes.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    path::Path,
+};
+
+use candle_core::{Device, Tensor};
+use oops_core::{Fault, Result, bail_if};
+
+use crate::{lift::Lift, with_values};
+
+/// Writes the values of f32 tensors.
+pub fn save_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
+    let fault = |e: std::io::Error| Fault::writing(path, &e);
+    let mut file = File::create(path).map_err(fault)?;
+    let mut write = |v: &[f32]| file.write_all(bytemuck::cast_slice(v)).map_err(fault);
+    tensors.into_iter().try_for_each(|t| with_values(t, &mut write)?)
+}
+
+/// Replaces the values of f32 tensors by those of a file that [`save_tensors`] wrote for tensors of the same shapes.
+pub fn load_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = &'a mut Tensor>) -> Result<()> {
+    let fault = |e: std::io::Error| Fault::reading(path, &e);
+    let mut file = File::open(path).map_err(fault)?;
+    for tensor in tensors {
+        let mut values = vec![0.0_f32; tensor.elem_count()];
+        file.read_exact(bytemuck::cast_slice_mut(&mut values)).map_err(fault)?;
+        *tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).lift()?;
+    }
+    let rest = file.read(&mut [0; 1]).map_err(fault)?;
+    bail_if(rest != 0, || Fault::data("checkpoint is longer than what it holds").at(path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{matrix, values};
+
+    #[test]
+    fn tensors_survive_a_file_and_other_shapes_are_refused() {
+        let path = std::env::temp_dir().join(format!("oops-spill-{}.bin", std::process::id()));
+        let of = |v: Vec<f32>, rows| matrix(v, rows, 2).unwrap();
+        save_tensors(&path, &[of(vec![1.0, 2.0, 3.0, 4.0], 2), of(vec![5.0, -8.5], 1)]).unwrap();
+        let mut back = [of(vec![0.0; 4], 2), of(vec![0.0; 2], 1)];
+        load_tensors(&path, &mut back).unwrap();
+        assert_eq!(values(&back[0]).unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(values(&back[1]).unwrap(), [5.0, -8.5]);
+        assert!(load_tensors(&path, &mut back[..1]).is_err());
+        assert!(load_tensors(&path, &mut [of(vec![0.0; 8], 4)]).is_err());
+        std::fs::remove_file(path).unwrap();
+    }
+}

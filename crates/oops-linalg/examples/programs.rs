@@ -21,7 +21,7 @@ fn gram(n: usize) -> Gram {
     let mut gram = Gram::new(n);
     for chunk in numbers(n * n).chunks_mut(n * 1024) {
         for row in chunk.chunks_mut(n) {
-            (1..n).for_each(|j| row[j] = 0.6 * row[j - 1] + row[j]);
+            (1..n).for_each(|j| row[j] += 0.6 * row[j - 1]);
             row[n / 3] *= 1e3;
         }
         gram.add(chunk).unwrap();

@@ -7,7 +7,8 @@
 //!
 //! Reference: Boyd et al., Distributed Optimization and Statistical Learning via ADMM (2011), §5.2.
 
-use faer::{Mat, MatMut};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatMut, Par};
 use oops_core::{Fault, Result, bail_if};
 
 use crate::cholesky::Cholesky;
@@ -112,8 +113,8 @@ pub(crate) struct BoxReport {
 pub(crate) struct BoxSolver {
     /// Factor of A.
     free: Cholesky,
-    /// Factor of A + ρ diag A.
-    split: Cholesky,
+    /// (A + ρ diag A)⁻¹: a product with it is several times as fast as two triangular solves.
+    split: Mat<f64>,
     rho: f64,
     /// √diag A: residuals are measured in units in which A has a unit diagonal.
     size: Vec<f64>,
@@ -125,7 +126,7 @@ impl BoxSolver {
         let rho = free.middle_eigenvalue();
         let size: Vec<f64> = (0..a.rows()).map(|i| a.get(i, i).sqrt()).collect();
         a.scale_diagonal(1.0 + rho);
-        Some(Self { free, split: Cholesky::new(a)?, rho, size })
+        Some(Self { free, split: Cholesky::new(a)?.inverse(), rho, size })
     }
 
     /// Overwrites each column g of `x` with the minimiser of ½ dᵀA d − gᵀd over |d| ≤ its bound.
@@ -156,15 +157,15 @@ impl BoxSolver {
     fn iterate(&self, rhs: &Mat<f64>, caps: &[f64], mut z: Mat<f64>) -> (Mat<f64>, usize, f64) {
         let (m, columns) = rhs.shape();
         let mut y = Mat::<f64>::zeros(m, columns);
-        let mut x = Mat::<f64>::zeros(m, columns);
+        let (mut x, mut pull) = (Mat::<f64>::zeros(m, columns), Mat::<f64>::zeros(m, columns));
         let mut residual = f64::INFINITY;
         for step in 1..=STEPS {
             for j in 0..columns {
                 for i in 0..m {
-                    x[(i, j)] = rhs[(i, j)] + self.rho * self.size[i].powi(2) * (z[(i, j)] - y[(i, j)]);
+                    pull[(i, j)] = rhs[(i, j)] + self.rho * self.size[i].powi(2) * (z[(i, j)] - y[(i, j)]);
                 }
             }
-            self.split.solve(x.as_mut());
+            matmul(x.as_mut(), Accum::Replace, self.split.as_ref(), pull.as_ref(), 1.0, Par::Seq);
             residual = self.advance(&x, caps, &mut z, &mut y);
             if residual <= TOLERANCE {
                 return (z, step, residual);

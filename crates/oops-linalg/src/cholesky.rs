@@ -4,7 +4,9 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{LltRegularization, cholesky_in_place, cholesky_in_place_scratch};
 use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
 use faer::prelude::{Reborrow, ReborrowMut};
-use faer::{Auto, MatMut, MatRef, Par, Spec};
+use faer::{Auto, Mat, MatMut, MatRef, Par, Spec};
+
+use rayon::prelude::*;
 
 use crate::dense::Dense;
 use crate::product::{add_symmetric, middle};
@@ -59,6 +61,13 @@ impl Cholesky {
     pub(crate) fn solve(&self, mut rhs: MatMut<'_, f64>) {
         solve_lower_triangular_in_place(self.lower(), rhs.rb_mut(), Par::Seq);
         solve_upper_triangular_in_place(self.lower().transpose(), rhs, Par::Seq);
+    }
+
+    /// A⁻¹, columns in parallel.
+    pub(crate) fn inverse(&self) -> Mat<f64> {
+        let mut inverse = Mat::<f64>::identity(self.n(), self.n());
+        inverse.as_mut().par_col_chunks_mut(64).for_each(|columns| self.solve(columns));
+        inverse
     }
 
     /// Higham's estimate of ‖D^½ A⁻¹ D^½‖₁ from a few solves (SIAM Review 29, 575, 1987, algorithm 4.1).

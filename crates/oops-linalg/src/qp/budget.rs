@@ -74,6 +74,11 @@ pub struct Allocation {
 /// Solves the budget program. Fails on wrong lengths and impossible numbers; an infeasible budget is a status.
 pub fn budget_qp(budget: &Budget<'_>) -> Result<Allocation> {
     budget.check()?;
+    let layout = Layout::new(budget).with_cap(budget);
+    let outcome = layout.problem(budget).solve()?;
+    if outcome.status == QpStatus::Infeasible || outcome.status.is_usable() && layout.is_exact(budget, &outcome) {
+        return Ok(layout.read(budget, outcome));
+    }
     let layout = Layout::new(budget);
     let outcome = layout.problem(budget).solve()?;
     Ok(layout.read(budget, outcome))
@@ -232,6 +237,30 @@ mod tests {
         let found = budget_qp(&Budget { keep_fraction: keep, ..case.budget(1e6) }).unwrap();
         assert!(found.fractions.iter().zip(&case.prior).all(|(a, b)| (a - b).abs() < 1e-3), "{:?}", found.fractions);
         assert_eq!(found.keep[worst], 1.0);
+    }
+
+    #[test]
+    fn a_group_that_may_keep_little_has_a_price_above_the_cap() {
+        // Group 0 may keep 5 %: its marginal unit has a far higher ratio than the whole budget's, so the cut-off tail
+        // would hide the ranking at its margin. The best units must stay all the same.
+        let mut case = Case::new(200, 2);
+        case.most = vec![0.05, 1.0];
+        let found = budget_qp(&Budget { keep_fraction: 0.1, ..case.budget(0.0) }).unwrap();
+        let mut own: Vec<usize> = (0..400).filter(|i| i % 2 == 0).collect();
+        own.sort_by(|&a, &b| case.scores[b].total_cmp(&case.scores[a]));
+        assert!(own[..10].iter().all(|&i| found.keep[i] > 0.99) && own[11..].iter().all(|&i| found.keep[i] < 0.01));
+    }
+
+    #[test]
+    fn programs_without_an_interior_are_solved() {
+        let mut case = Case::new(50, 3);
+        let everything = budget_qp(&Budget { keep_fraction: 1.0, ..case.budget(0.5) }).unwrap();
+        assert!(everything.status.is_usable() && everything.keep.iter().all(|z| *z > 0.999), "{:?}", everything.status);
+        let nothing = budget_qp(&Budget { keep_fraction: 0.0, ..case.budget(0.5) }).unwrap();
+        assert!(nothing.status.is_usable() && nothing.keep.iter().all(|z| *z < 0.001), "{:?}", nothing.status);
+        (case.least[1], case.most[1]) = (0.4, 0.4);
+        let fixed = budget_qp(&case.budget(0.0)).unwrap();
+        assert!(fixed.status.is_usable() && (fixed.fractions[1] - 0.4).abs() < 1e-4, "{:?}", fixed.fractions);
     }
 
     #[test]

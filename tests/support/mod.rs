@@ -10,24 +10,24 @@ use std::{
 use serde_json::Value;
 
 /// What a finished command left.
-pub struct Done {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// A folder with its own store.
-pub struct Place {
+pub(crate) struct Place {
     dir: tempfile::TempDir,
 }
 
 /// The workspace's root.
-pub fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// The fixtures, or `None` after naming the skipped test on stderr.
-pub fn fixtures(test: &str) -> Option<PathBuf> {
+pub(crate) fn fixtures(test: &str) -> Option<PathBuf> {
     let found = std::env::var_os("OOPS_FIXTURES").map(PathBuf::from);
     if found.is_none() {
         eprintln!("skipped: {test} (OOPS_FIXTURES not set)");
@@ -36,15 +36,15 @@ pub fn fixtures(test: &str) -> Option<PathBuf> {
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("inside the folder")).expect("a folder");
         fs::write(&path, text).expect("a file");
@@ -52,14 +52,14 @@ impl Place {
     }
 
     /// The command, not started: its store is this place's.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_oops"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("OOPS_CACHE", self.path("store")).env("NO_COLOR", "1");
         command
     }
 
-    pub fn oops(&self, args: &[&str]) -> Done {
+    pub(crate) fn oops(&self, args: &[&str]) -> Done {
         let out = self.command(args).output().expect("the binary starts");
         Done {
             code: out.status.code().unwrap_or(-1),
@@ -69,7 +69,7 @@ impl Place {
     }
 
     /// Runs a pipeline that must succeed; its last line as JSON.
-    pub fn run(&self, pipeline: &Path, more: &[&str]) -> Value {
+    pub(crate) fn run(&self, pipeline: &Path, more: &[&str]) -> Value {
         let pipeline = pipeline.to_str().expect("a plain path");
         let done = self.oops(&[&["run", pipeline, "--json"], more].concat());
         assert_eq!(done.code, 0, "{}\n{}", done.stdout, done.stderr);
@@ -77,21 +77,21 @@ impl Place {
     }
 
     /// An artifact as JSON.
-    pub fn show(&self, pipeline: &Path, stage: &str, more: &[&str]) -> Value {
+    pub(crate) fn show(&self, pipeline: &Path, stage: &str, more: &[&str]) -> Value {
         let pipeline = pipeline.to_str().expect("a plain path");
         let done = self.oops(&[&["show", pipeline, stage, "--json"], more].concat());
         assert_eq!(done.code, 0, "{}", done.stderr);
         serde_json::from_str(&done.stdout).expect("JSON")
     }
 
-    pub fn verified(&self) {
+    pub(crate) fn verified(&self) {
         let done = self.oops(&["verify"]);
         assert_eq!(done.code, 0, "the store must verify\n{}\n{}", done.stdout, done.stderr);
     }
 }
 
 /// Names in a list of a run's last line.
-pub fn names(run: &Value, list: &str) -> Vec<String> {
+pub(crate) fn names(run: &Value, list: &str) -> Vec<String> {
     let all = run[list].as_array().expect("a list");
     let mut names: Vec<String> = all.iter().map(|n| n.as_str().expect("a name").to_owned()).collect();
     names.sort();
@@ -99,7 +99,7 @@ pub fn names(run: &Value, list: &str) -> Vec<String> {
 }
 
 /// Perplexity of a model in what `show … quality --json` printed.
-pub fn perplexity(quality: &Value, model: &str) -> f64 {
+pub(crate) fn perplexity(quality: &Value, model: &str) -> f64 {
     let rows = quality["models"].as_array().expect("rows");
     let row = rows.iter().find(|r| r["model"] == model).expect("the model's row");
     row["perplexity"].as_f64().expect("a number")

@@ -16,7 +16,16 @@ const HIDDEN: &[(&str, &[&str])] = &[
     ("parquet", &["oops-artifact", "oops-source"]),
     (
         "candle-core",
-        &["oops-model", "oops-source", "oops-calibrate", "oops-score", "oops-reconstruct", "oops-eval", "oops-synth"],
+        &[
+            "oops-model",
+            "oops-source",
+            "oops-calibrate",
+            "oops-score",
+            "oops-reconstruct",
+            "oops-distill",
+            "oops-eval",
+            "oops-synth",
+        ],
     ),
 ];
 

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Show(Show),
     /// Read everything in the store again and compare it with its digests.
     Verify,
+    /// Make the embedded model and its texts again, from seeds (trains for minutes).
+    Data(Data),
     /// List the stages, or the parameters of one.
     Stages(Stages),
 }
@@ -83,8 +85,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
     /// Only say what would run; exit code 1 if anything would.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    #[arg(long = "dry-run")]
+    pub(crate) preview: bool,
     /// Print one JSON object as the last line of stdout; everything else goes to stderr.
     #[arg(long)]
     pub(crate) json: bool,
@@ -140,7 +142,36 @@ pub(crate) struct Show {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Data {
+    /// Folder that gets `model/`, `text/` and `README.md`.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) out: PathBuf,
+    /// Training steps [default: what the embedded model was made with].
+    #[arg(long)]
+    pub(crate) steps: Option<usize>,
+    /// Seed of weights and training stories [default: what the embedded model was made with].
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Stages {
     /// Name of a stage, for example score.wanda.
     pub(crate) name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_documents_exit_codes() {
+        Cli::command().debug_assert();
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains("6 the store cannot be") && help.contains("130 interrupted"), "{help}");
+        let only = ["oops", "run", "p.yaml", "--only", "a", "--from", "b"];
+        assert!(Cli::try_parse_from(only).is_err());
+    }
 }

@@ -142,3 +142,36 @@ fn parse_record(text: &str, key: &Digest) -> std::result::Result<Record, String>
 pub(crate) fn entries(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_found_and_only_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let record = Record {
+            preimage: "{\"stage\":\"x\",\"damping\":0.1}".to_owned(),
+            kind: "model".to_owned(),
+            files: BTreeMap::from([("a/b.bin".to_owned(), FileRef { digest: Digest::of(b"bytes"), bytes: 5 })]),
+            measured: BTreeMap::from([("seconds".to_owned(), Value::from(0.1))]),
+            provenance: Provenance::default(),
+        };
+        assert!(matches!(store.lookup(&record.key()), Lookup::Miss));
+        let absent = store.publish(&record, &BTreeMap::new()).unwrap_err();
+        assert_eq!(absent.class().exit_code(), 3);
+        assert!(matches!(store.lookup(&record.key()), Lookup::Miss), "no record without its files");
+
+        let work = store.scratch(&record.key());
+        fs::create_dir_all(&work).unwrap();
+        fs::write(work.join("b.bin"), b"bytes").unwrap();
+        store.publish(&record, &BTreeMap::from([("a/b.bin".to_owned(), work.join("b.bin"))])).unwrap();
+        let Lookup::Hit(found) = store.lookup(&record.key()) else { panic!("published") };
+        assert_eq!(*found, record);
+        assert!(!work.exists());
+        let blob = store.locate(&record.files["a/b.bin"]).unwrap();
+        assert!(fs::metadata(&blob).unwrap().permissions().readonly());
+        assert_eq!(store.verify().unwrap(), (2, vec![]));
+    }
+}

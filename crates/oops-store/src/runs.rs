@@ -44,3 +44,26 @@ impl Store {
         self.root.join("runs").join(Digest::of(pipeline.as_os_str().as_encoded_bytes()).short())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_changes_are_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let log = |keys: &[&str]| RunLog {
+            pipeline: PathBuf::from("p.yaml"),
+            overrides: Vec::new(),
+            keys: keys.iter().map(|k| ((*k).to_owned(), Digest::of(k.as_bytes()))).collect(),
+        };
+        assert_eq!(store.last_run(Path::new("p.yaml")), None);
+        for keys in [&["a"][..], &["a"], &["a", "b"], &["a"]] {
+            store.log_run(&log(keys)).unwrap();
+            assert_eq!(store.last_run(Path::new("p.yaml")), Some(log(keys)));
+        }
+        assert_eq!(entries(&store.run_folder(Path::new("p.yaml"))).len(), 3);
+        assert_eq!(store.last_run(Path::new("other.yaml")), None);
+    }
+}

@@ -123,3 +123,43 @@ fn stamp(meta: &Metadata) -> Stamp {
     let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     Stamp { bytes: meta.len(), modified_ns: modified.as_nanos(), changed_ns: 0, inode: 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, thread::sleep, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_again_only_when_it_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let (path, reads) = (dir.path().join("model.bin"), Cell::new(0));
+        let digest = || store.source(&path, |_| reads.set(reads.get() + 1)).unwrap();
+        fs::write(&path, "weights").unwrap();
+        sleep(Duration::from_millis(50));
+        let first = digest();
+        assert_eq!((digest(), reads.get()), (first, 1));
+        assert_eq!(store.locate(&first), Some(fs::canonicalize(&path).unwrap()));
+
+        // Same length, same modification time, other content.
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, "WEIGHTS").unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        assert_eq!(store.locate(&first), None);
+        assert_ne!(digest(), first);
+        assert_eq!(reads.get(), 2);
+    }
+
+    #[test]
+    fn a_change_within_a_tick_of_the_clock_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let path = dir.path().join("text.txt");
+        for i in 0..50 {
+            fs::write(&path, format!("{i:03}")).unwrap();
+            let file = store.source(&path, |_| {}).unwrap();
+            assert_eq!(file.digest, Digest::of(format!("{i:03}").as_bytes()));
+        }
+    }
+}

@@ -59,3 +59,39 @@ fn dot(graph: &Graph<'_>) -> String {
     let body = nodes.chain(edges).collect::<Vec<_>>().join("\n");
     format!("digraph pipeline {{\n  rankdir=LR;\n  node [shape=box];\n{body}\n}}\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::registry::registry;
+
+    #[test]
+    fn every_pipeline_that_ships_loads_and_can_be_drawn() {
+        let registry = registry().unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines");
+        let mut count = 0;
+        for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+            if path.extension().is_none_or(|e| e != "yaml") {
+                continue;
+            }
+            let graph = Graph::load(&path, &[], &registry).unwrap_or_else(|p| panic!("{p}"));
+            assert!(graph.about.is_some(), "{} says what it is about", path.display());
+            assert_eq!(ascii(&graph).lines().count(), graph.nodes.len());
+            count += 1;
+        }
+        assert!(count >= 4);
+    }
+
+    #[test]
+    fn the_three_forms_show_names_stages_and_ports() {
+        let registry = registry().unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/llama.yaml");
+        let graph = Graph::load(&path, &[], &registry).unwrap_or_else(|p| panic!("{p}"));
+        let (dense, plan) = (graph.find("dense").unwrap(), graph.find("plan").unwrap());
+        assert!(ascii(&graph).contains("← model: dense · tokens: text"), "{}", ascii(&graph));
+        assert!(mermaid(&graph).contains(&format!("  n{dense} -->|model| n{plan}")), "{}", mermaid(&graph));
+        assert!(dot(&graph).contains(&format!("  n{dense} -> n{plan} [label=\"model\"];")), "{}", dot(&graph));
+    }
+}

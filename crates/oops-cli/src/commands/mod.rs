@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod dag;
+mod data;
 mod run;
 mod show;
 mod stages;
@@ -23,6 +24,7 @@ pub(crate) fn dispatch(cli: &Cli) -> Answer {
         Command::Dag(args) => dag::dag(args, &registry),
         Command::Show(args) => show::show(args, cache, &registry),
         Command::Verify => verify::verify(cache),
+        Command::Data(args) => data::data(args),
         Command::Stages(args) => stages::stages(args, &registry),
     }
 }

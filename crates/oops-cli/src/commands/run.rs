@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Run, cache: Option<&Path>, registry: &Registry) -> Answ
     let width = graph.nodes.iter().map(|n| n.name.len()).max().unwrap_or(0);
     let printer = Printer { to_stderr: args.json, quiet: args.quiet, width };
     let session = Session { graph: &graph, store: &store, observer: &printer, cancel: &CANCEL };
-    if args.dry_run {
+    if args.preview {
         return Ok(dry_run(args, session, needed)?);
     }
     catch_interrupt();
@@ -55,8 +55,10 @@ fn finish(args: &Run, graph: &Graph<'_>, outcome: &Outcome) -> Answer {
     }
     if let Some((_, fault)) = &outcome.failed {
         err(&format!("error: {fault}"));
-        if fault.class() != Class::Config {
-            err("  finished stages are kept; run the same command again to go on from there");
+        match fault.class() {
+            Class::Config => {}
+            Class::Interrupted => err("  everything that was finished is kept"),
+            _ => err("  finished stages are kept; run the same command again to go on from there"),
         }
     }
     if args.json {

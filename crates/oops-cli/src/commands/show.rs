@@ -36,7 +36,7 @@ pub(crate) fn show(args: &Show, cache: Option<&Path>, registry: &Registry) -> An
 }
 
 fn not_cached(args: &Show) -> Fault {
-    let set: String = args.pipeline.overrides.iter().map(|o| format!(" --set {o}")).collect();
+    let set = args.pipeline.overrides.iter().map(|o| format!(" --set {o}")).collect::<Vec<_>>().concat();
     Fault::data(format!("`{}` is not in the store with these parameters", args.stage)).help(format!(
         "run it first: oops run {} {}{set}",
         args.pipeline.file.display(),

@@ -7,13 +7,12 @@ use crate::{args::Stages, open::Answer, terminal::out};
 
 /// Runs the command.
 pub(crate) fn stages(args: &Stages, registry: &Registry) -> Answer {
-    match &args.name {
-        Some(name) => out(&describe(registry.get(name)?)),
-        None => {
-            let width = registry.iter().map(|s| s.name().len()).max().unwrap_or(0);
-            registry.iter().for_each(|s| out(&format!("{:width$}  {}", s.name(), s.about())));
-        }
+    if let Some(name) = &args.name {
+        out(&describe(registry.get(name)?));
+        return Ok(0);
     }
+    let width = registry.iter().map(|s| s.name().len()).max().unwrap_or(0);
+    registry.iter().for_each(|s| out(&format!("{:width$}  {}", s.name(), s.about())));
     Ok(0)
 }
 
@@ -74,5 +73,26 @@ fn type_of(property: &Value, schema: &Value) -> String {
             words.collect::<Vec<_>>().join(" | ")
         }
         _ => "value".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::registry;
+
+    #[test]
+    fn every_parameter_of_every_stage_is_documented() {
+        for stage in registry().unwrap().iter() {
+            assert!(!stage.about().is_empty() && stage.name().contains('.'), "{}", stage.name());
+            let schema = stage.schema();
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+                let doc = property["description"].as_str().unwrap_or_default();
+                assert!(doc.len() > 10, "{}: {name} has no doc", stage.name());
+                assert_ne!(type_of(property, &schema), "value", "{}: {name}", stage.name());
+            }
+            assert_eq!(schema["additionalProperties"], false, "{} must refuse unknown parameters", stage.name());
+            assert!(describe(stage).contains("makes: "));
+        }
     }
 }

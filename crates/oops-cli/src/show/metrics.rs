@@ -36,7 +36,7 @@ pub(crate) fn json(graph: &Graph<'_>, found: &Resolved, i: usize) -> Result<Stri
     let names = names(graph, i);
     let row = |(k, figures)| Row { model: names.get(k).copied().unwrap_or(""), figures };
     let models = metrics.models.iter().enumerate().map(row).collect();
-    super::pretty(&Shown { protocol: &metrics.protocol, models, measured: &found.record.measured })
+    super::line(&Shown { protocol: &metrics.protocol, models, measured: &found.record.measured })
 }
 
 /// As a table, with the protocol below.

@@ -1,5 +1,6 @@
 //! Artifacts for people and as JSON, by kind.
 
+mod compact;
 mod metrics;
 mod plan;
 mod summary;
@@ -29,7 +30,7 @@ pub(crate) fn json(graph: &Graph<'_>, results: &BTreeMap<usize, Resolved>, i: us
     match graph.nodes[i].stage.output() {
         Kind::Metrics => metrics::json(graph, found, i),
         Kind::Plan => plan::json(&found.artifact),
-        Kind::Report => pretty(&ReportTable::read(&found.artifact)?),
+        Kind::Report => line(&ReportTable::read(&found.artifact)?),
         _ => summary::json(found),
     }
 }
@@ -47,11 +48,6 @@ fn resolved(results: &BTreeMap<usize, Resolved>, i: usize) -> Result<&Resolved> 
 /// A value as one line of JSON.
 pub(crate) fn line(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Fault::internal(format!("JSON: {e}")))
-}
-
-/// A value as indented JSON.
-pub(crate) fn pretty(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value).map_err(|e| Fault::internal(format!("JSON: {e}")))
 }
 
 /// A table with aligned columns; the first is left-aligned, the others right-aligned.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 pub(crate) fn json(artifact: &Artifact) -> Result<String> {
     let info: Value = files::read(artifact.path(SUMMARY)?)?;
     let plan: Value = files::read(artifact.path("plan.json")?)?;
-    super::pretty(&json!({ "summary": info, "plan": plan }))
+    Ok(super::compact::compact(&json!({ "summary": info, "plan": plan })))
 }
 
 /// A table of widths.

@@ -16,5 +16,5 @@ pub(crate) fn json(found: &Resolved) -> Result<String> {
         let measured = found.record.measured.clone().into_iter().collect();
         summary.insert("measured".to_owned(), Value::Object(measured));
     }
-    super::pretty(&summary)
+    Ok(super::compact::compact(&Value::Object(summary)))
 }

@@ -1,5 +1,6 @@
 //! Runs the real binary in a folder of its own.
 #![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::{
     fs,

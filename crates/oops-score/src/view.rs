@@ -147,7 +147,8 @@ pub(crate) mod testkit {
     }
 
     fn stats(second: &[f64], mean: &[f64]) -> ChannelStats {
-        ChannelStats { count: 10, mean: mean.to_vec(), second: second.to_vec(), ..ChannelStats::default() }
+        let max_abs = second.iter().map(|&x2| x2 as f32).collect();
+        ChannelStats { count: 10, mean: mean.to_vec(), second: second.to_vec(), max_abs, ..ChannelStats::default() }
     }
 
     /// hidden 2, two KV groups of one query head of width 1, three FFN channels.

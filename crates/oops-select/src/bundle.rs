@@ -150,8 +150,7 @@ pub(crate) mod testkit {
         let dims = ModelDims { hidden: 8, vocab: 16, tied: false, gated: true, blocks: vec![block; 3] };
         let mut rng = oops_core::Rng::new(3, "select");
         let mut draw = |n: usize| (0..n).map(|_| rng.uniform()).collect::<Vec<_>>();
-        let blocks =
-            (0..3).map(|_| BlockScores { attention: draw(attention_unit.count(&block)), ffn: draw(20) }).collect();
+        let blocks = (0..3).map(|_| BlockScores::plain(draw(attention_unit.count(&block)), draw(20))).collect();
         let info = ScoresInfo { method: "test".into(), scale, attention_unit, dims, outlier_share: None };
         Scores { info, blocks }
     }

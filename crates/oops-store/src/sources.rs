@@ -55,6 +55,10 @@ impl Store {
         let path = fs::canonicalize(path).map_err(|e| Fault::reading(path, &e))?;
         let memo_path = self.path_memo(&path);
         if let Some(memo) = read_memo::<Memo>(&memo_path).filter(|m| m.path == path && m.settled() && m.unchanged()) {
+            // Another file of this content may have been the known one, and be gone.
+            if self.locate_source(&memo.file()).is_none() {
+                self.remember(&self.digest_memo(&memo.digest), &memo);
+            }
             return Ok(memo.file());
         }
         let before = fs::metadata(&path).map_err(|e| Fault::reading(&path, &e))?;
@@ -62,12 +66,16 @@ impl Store {
         let read_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let file = digest_file(&path).map_err(|e| Fault::reading(&path, &e))?;
         let memo = Memo { path, stamp: stamp(&before), read_ns, digest: file.digest };
-        // The memo saves time only; a store that cannot be written fails where it matters.
-        if let Ok(text) = serde_json::to_vec(&memo) {
-            let _ = self.write_whole(&memo_path, &text);
-            let _ = self.write_whole(&self.digest_memo(&file.digest), &text);
-        }
+        self.remember(&self.digest_memo(&file.digest), &memo);
+        self.remember(&memo_path, &memo);
         Ok(file)
+    }
+
+    /// Writes a memo. It saves time only; a store that cannot be written fails where it matters.
+    fn remember(&self, at: &Path, memo: &Memo) {
+        if let Ok(text) = serde_json::to_vec(memo) {
+            let _ = self.write_whole(at, &text);
+        }
     }
 
     /// The unchanged file outside the store that has this content.
@@ -149,6 +157,25 @@ mod tests {
         assert_eq!(store.locate(&first), None);
         assert_ne!(digest(), first);
         assert_eq!(reads.get(), 2);
+    }
+
+    #[test]
+    fn content_is_found_again_when_its_first_file_is_gone_or_its_memo_was_never_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let (a, b) = (dir.path().join("a.bin"), dir.path().join("b.bin"));
+        fs::write(&a, "weights").unwrap();
+        fs::write(&b, "weights").unwrap();
+        sleep(Duration::from_millis(50));
+        let file = store.source(&a, |_| {}).unwrap();
+        store.source(&b, |_| {}).unwrap();
+        fs::remove_file(&b).unwrap();
+        store.source(&a, |_| {}).unwrap();
+        assert_eq!(store.locate(&file), Some(fs::canonicalize(&a).unwrap()));
+        // As a kill between the two memos leaves it.
+        fs::remove_file(store.digest_memo(&file.digest)).unwrap();
+        store.source(&a, |_| {}).unwrap();
+        assert_eq!(store.locate(&file), Some(fs::canonicalize(&a).unwrap()));
     }
 
     #[test]

@@ -252,6 +252,7 @@ impl Bench {
     /// Digest of the result of the last stage in the file's order.
     pub(crate) fn digest(&self) -> String {
         let outcome = self.select(&[], &Selection::default()).unwrap();
+        assert!(outcome.failed.is_none(), "{:?}", outcome.failed);
         outcome.results.values().last().unwrap().artifact.digest().to_string()
     }
 }

@@ -15,7 +15,10 @@ mod tree;
 
 use std::path::Path;
 
-pub use gradients::{gradients_file, read_gradients, write_gradients};
+pub use gradients::{
+    GradientsInfo, LOSSES, gradients_file, read_gradients, read_losses, read_sequence_gradients,
+    sequence_gradients_file, write_gradients, write_losses, write_sequence_gradients,
+};
 pub use kind::Kind;
 pub use metrics::Metrics;
 pub use parquet_io::Table;

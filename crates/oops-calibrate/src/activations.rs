@@ -112,7 +112,7 @@ struct Clock {
 }
 
 /// Adds the time of `f` to `slot`.
-fn timed<T>(slot: &mut f64, f: impl FnOnce() -> T) -> T {
+pub(crate) fn timed<T>(slot: &mut f64, f: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let out = f();
     *slot += start.elapsed().as_secs_f64();

@@ -47,20 +47,26 @@ fn mix(d: &Decoder, b: &Block, h: &[f32], lengths: &[usize]) -> Result<Vec<f32>>
     };
     let (q, k) = (heads(&b.q, &b.q_norm)?, heads(&b.k, &b.k_norm)?);
     let v = linear(h, positions.len(), &b.v)?;
-    let shape = AttentionShape {
+    Ok(kernels::attention(&q, &k, &v, lengths, &shape(d, b)))
+}
+
+/// What attention needs to know of a block.
+pub(super) fn shape(d: &Decoder, b: &Block) -> AttentionShape {
+    AttentionShape {
         query_heads: b.dims.query_heads,
         kv_heads: b.dims.kv_heads,
         head_dim: b.dims.head_dim,
         window: d.window,
-    };
-    Ok(kernels::attention(&q, &k, &v, lengths, &shape))
+    }
 }
 
-fn linear(x: &[f32], rows: usize, layer: &Linear) -> Result<Vec<f32>> {
+/// x·Wᵀ + b of `rows` rows.
+pub(super) fn linear(x: &[f32], rows: usize, layer: &Linear) -> Result<Vec<f32>> {
     let bias = layer.bias.as_ref().map(flat).transpose()?;
     Ok(kernels::linear(x, rows, &flat(&layer.weight)?, bias.as_deref(), layer.weight.dim(0).lift()?))
 }
 
-fn matrix(values: Vec<f32>, rows: usize, width: usize) -> Result<Tensor> {
+/// Values as a tensor.
+pub(super) fn matrix(values: Vec<f32>, rows: usize, width: usize) -> Result<Tensor> {
     Tensor::from_vec(values, (rows, width), &Device::Cpu).lift()
 }

@@ -1,10 +1,13 @@
 //! The forward pass, block by block.
 //!
 //! Two forms of the same arithmetic: [`fast`] works on slices with our own kernels and serves frozen f32 weights in
-//! host memory; [`plain`] uses tensor operations only, so it runs on any device and carries gradients.
+//! host memory; [`plain`] uses tensor operations only, so it runs on any device and carries gradients. [`backward`] and
+//! [`head`] are the gradients of [`fast`] with respect to activations, weights held fixed.
 
+mod backward;
 mod fast;
 mod flat;
+mod head;
 mod plain;
 
 use candle_core::{DType, Device, Tensor};
@@ -64,6 +67,26 @@ impl Decoder {
         }
     }
 
+    /// Vector-Jacobian product of [`Decoder::block`]: the gradient at its input `x` from `grad`, that at its output.
+    ///
+    /// `x`, `lengths` and shapes are those of the forward pass, `grad` is `[N, hidden]`; weights are frozen f32 in host
+    /// memory and get no gradient. `tap` sees activations and gradient of the input of down_proj `[N, ffn]`, then those
+    /// of the input of o_proj `[N, query_heads·head_dim]`.
+    pub fn block_grad(
+        &self,
+        block: &Block,
+        x: &Tensor,
+        lengths: &[usize],
+        grad: &Tensor,
+        tap: &mut dyn FnMut(Site, &[f32], &[f32]) -> Result<()>,
+    ) -> Result<Tensor> {
+        self.check(block, x, lengths)?;
+        bail_if(grad.dims() != x.dims(), || {
+            Fault::internal(format!("gradient {:?} of hidden states {:?}", grad.dims(), x.dims()))
+        })?;
+        backward::block(self, block, x, lengths, grad, tap)
+    }
+
     /// Logits of hidden states `x` `[N, hidden]`: `[N, vocab]`.
     pub fn logits(&self, final_norm: &Tensor, head: &Tensor, x: &Tensor) -> Result<Tensor> {
         let (rows, vocab) = (x.dim(0).lift()?, head.dim(0).lift()?);
@@ -113,5 +136,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
     Ok(kernels::row_losses(&flat(logits)?, vocab, targets))
 }
 
+#[cfg(test)]
+mod grad_tests;
 #[cfg(test)]
 mod tests;

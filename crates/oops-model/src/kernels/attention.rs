@@ -31,8 +31,9 @@ pub(crate) struct AttentionShape {
 }
 
 impl AttentionShape {
-    fn group(&self) -> usize {
-        self.query_heads / self.kv_heads
+    /// Query heads per KV head; 0 without heads.
+    pub(super) fn group(&self) -> usize {
+        self.query_heads.checked_div(self.kv_heads).unwrap_or(0)
     }
 
     /// First key that the query at `position` sees.
@@ -51,6 +52,11 @@ pub(crate) fn attention(q: &[f32], k: &[f32], v: &[f32], lengths: &[usize], shap
         tiles(&mut out, q, k, v, lengths, shape).into_par_iter().for_each(|tile| tile.run(shape));
     }
     out
+}
+
+/// Query rows of a tile, so that their stack fills the GEMM kernel.
+pub(super) fn tile_rows(shape: &AttentionShape) -> usize {
+    (STACKED_ROWS / shape.group()).max(8)
 }
 
 /// Query rows `first..first + rows` of one sequence, with that sequence's keys and values and the tile's outputs.
@@ -72,7 +78,7 @@ fn tiles<'a>(
     shape: &AttentionShape,
 ) -> Vec<Tile<'a>> {
     let (wide, narrow) = (shape.query_heads * shape.head_dim, shape.kv_heads * shape.head_dim);
-    let tile_rows = (STACKED_ROWS / shape.group()).max(8);
+    let tile_rows = tile_rows(shape);
     let (mut tiles, mut start) = (Vec::new(), 0);
     for &length in lengths {
         for first in (0..length).step_by(tile_rows) {

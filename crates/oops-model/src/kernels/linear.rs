@@ -17,6 +17,15 @@ pub(crate) fn linear(x: &[f32], n: usize, weight: &[f32], bias: Option<&[f32]>, 
     out
 }
 
+/// Gradient of [`linear`] with respect to `x`, added to it: `dx` ← `dx` + dy·W.
+///
+/// `dx` `[n, inputs]`, `dy` `[n, outputs]`, `weight` `[outputs, inputs]`.
+pub(crate) fn linear_grad(dx: &mut [f32], dy: &[f32], n: usize, weight: &[f32], outputs: usize) {
+    let inputs = dx.len().checked_div(n).unwrap_or(0);
+    let (dy, weight) = (Mat::new(dy, n, outputs, outputs), Mat::new(weight, outputs, inputs, inputs));
+    gemm(dx, inputs, dy, weight, true, Parallelism::Rayon(0));
+}
+
 /// `sum` ← `sum` + `x`.
 pub(crate) fn add_into(sum: &mut [f32], x: &[f32]) {
     const CHUNK: usize = 1 << 14;
@@ -35,6 +44,13 @@ mod tests {
         let x = [1.0, 1.0, 0.0, 2.0];
         assert_eq!(linear(&x, 2, &w, Some(&[10.0, 20.0, 30.0]), 3), [13.0, 27.0, 41.0, 14.0, 28.0, 42.0]);
         assert_eq!(linear(&x, 2, &w, None, 3), [3.0, 7.0, 11.0, 4.0, 8.0, 12.0]);
+    }
+
+    #[test]
+    fn gradients_of_both_outputs_add_up() {
+        let mut dx = vec![100.0, 0.0, 0.0, 0.0];
+        linear_grad(&mut dx, &[1.0, 0.0, 2.0, 0.0, 1.0, 1.0], 2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3);
+        assert_eq!(dx, [111.0, 14.0, 8.0, 10.0]);
     }
 
     #[test]

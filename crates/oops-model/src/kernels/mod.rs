@@ -21,6 +21,7 @@ macro_rules! simd {
 }
 
 mod attention;
+mod attention_grad;
 mod gemm;
 mod grad;
 mod linear;
@@ -31,11 +32,12 @@ mod swiglu;
 mod vector;
 
 pub(crate) use attention::{AttentionShape, attention};
+pub(crate) use attention_grad::attention_grad;
 pub(crate) use grad::{cross_entropy_grad, masked_softmax, masked_softmax_grad, rms_norm_grad, swiglu_grad};
-pub(crate) use linear::{add_into, linear};
-pub(crate) use loss::row_losses;
+pub(crate) use linear::{add_into, linear, linear_grad};
+pub(crate) use loss::{row_losses, row_losses_grad};
 pub(crate) use norm::rms_norm;
-pub(crate) use rope::{RopeTable, rotate};
+pub(crate) use rope::{RopeTable, rotate, rotate_back};
 pub(crate) use swiglu::swiglu;
 
 /// Rows that one parallel task takes in row-wise kernels: enough to hide the cost of a task.

@@ -39,6 +39,16 @@ impl RopeTable {
 
 /// Turns every head of `x` `[positions.len(), heads·head_dim]` in place by its row's position.
 pub(crate) fn rotate(x: &mut [f32], positions: &[u32], table: &RopeTable) {
+    rows(x, positions, table, turn);
+}
+
+/// The inverse of [`rotate`], which is also its gradient: a rotation's transpose is its inverse.
+pub(crate) fn rotate_back(x: &mut [f32], positions: &[u32], table: &RopeTable) {
+    rows(x, positions, table, turn_back);
+}
+
+#[inline(always)]
+fn rows(x: &mut [f32], positions: &[u32], table: &RopeTable, turn: impl Fn(&mut [f32], &[f32], &[f32]) + Sync) {
     let width = x.len().checked_div(positions.len()).unwrap_or(0).max(1);
     let rows = x.par_chunks_mut(width * ROWS_PER_TASK).zip(positions.par_chunks(ROWS_PER_TASK));
     rows.for_each(|(x, positions)| {
@@ -59,6 +69,14 @@ fn turn(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
+#[inline(always)]
+fn turn_back(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (low, high) = head.split_at_mut(cos.len());
+    for (((a, b), c), s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+        (*a, *b) = (*a * c + *b * s, *b * c - *a * s);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +89,15 @@ mod tests {
         rotate(&mut x, &[2], &table);
         let expected = [2f32.cos(), -(1f32.sin()), 2f32.sin(), 1f32.cos()];
         assert!(max_diff(&x, &expected) < 1e-6);
+    }
+
+    #[test]
+    fn turning_back_undoes_the_turn() {
+        let table = RopeTable::new(&[1.0, 0.3, 0.01], 64);
+        let mut x = noise(12, 1);
+        rotate(&mut x, &[9], &table);
+        rotate_back(&mut x, &[9], &table);
+        assert!(max_diff(&x, &noise(12, 1)) < 1e-6);
     }
 
     #[test]

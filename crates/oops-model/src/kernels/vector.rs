@@ -60,6 +60,16 @@ pub(super) fn sum_of_squares(x: &[f32]) -> f32 {
     reduce(x, 0.0, |a, v| v.mul_add(v, a), |a, b| a + b)
 }
 
+/// Σ x·y over 16 lanes.
+#[inline(always)]
+pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    for (x, y) in x.chunks(LANES).zip(y.chunks(LANES)) {
+        lanes.iter_mut().zip(x).zip(y).for_each(|((l, x), y)| *l = x.mul_add(*y, *l));
+    }
+    lanes.iter().sum()
+}
+
 /// Σ e^(x − shift), accumulated in f64.
 #[inline(always)]
 pub(super) fn sum_exp(x: &[f32], shift: f32) -> f64 {
@@ -99,6 +109,7 @@ mod tests {
         let x = noise(67, 1);
         let squares: f64 = x.iter().map(|v| f64::from(*v).powi(2)).sum();
         assert!((f64::from(sum_of_squares(&x)) - squares).abs() < 1e-5);
+        assert!((f64::from(dot(&x, &x)) - squares).abs() < 1e-5);
         assert_eq!(max(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let exact: f64 = x.iter().map(|v| f64::from(v - 0.5).exp()).sum();
         assert!((sum_exp(&x, 0.5) - exact).abs() < 1e-5);

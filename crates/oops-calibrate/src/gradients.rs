@@ -1,0 +1,96 @@
+//! `calibrate.gradients`: mask gradients of every unit, one block in memory.
+//!
+//! With a mask variable m_u = 1 on every unit's channels, g_{b,u} = ∂L_b/∂m_u = Σ_t Σ_{j ∈ u} a_tj · ∂L_b/∂a_tj, with a
+//! the activations of the unit's site and L_b the summed next-token cross-entropy of sequence b. A forward pass keeps
+//! every block's input on disk; then the blocks are walked from last to first with vector-Jacobian products.
+
+mod sums;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tiny;
+mod walk;
+
+use std::time::Instant;
+
+use oops_artifact::{GradientsInfo, Kind, SUMMARY, TokenSet, json, read_losses};
+use oops_core::{Fault, Result, bail_if};
+use oops_model::Checkpoint;
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, peak_rss_bytes};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use walk::{Clock, LOSSES, Walk};
+
+/// Parameters of [`Gradients`].
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Tokens that go through a block together; bounds the memory for inner activations, changes no more than rounding.
+    batch_tokens: usize,
+    /// Also keep every sequence's gradient of every unit (sequences × units numbers).
+    per_sequence: bool,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { batch_tokens: 2048, per_sequence: false }
+    }
+}
+
+/// Gradient statistics.
+pub struct Gradients;
+
+impl Stage for Gradients {
+    type Params = Params;
+    const NAME: &'static str = "calibrate.gradients";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "gradients of each sequence's loss with respect to a mask on every unit";
+    const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::one("tokens", Kind::Tokens)];
+    const OUTPUT: Kind = Kind::Gradients;
+
+    fn check(params: &Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
+        bail_if(params.batch_tokens == 0, || Fault::config("`batch_tokens` must be at least 1"))?;
+        bail_if(inputs.one("tokens").tokens.is_some_and(|t| t.sequence_tokens < 2), || {
+            Fault::config("sequences of one token predict nothing").help("make sequences of at least 2 tokens")
+        })?;
+        Ok(Facts { model: inputs.one("model").model, ..Facts::default() })
+    }
+
+    fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
+        let checkpoint = Checkpoint::open(&inputs.one("model")?.paths)?;
+        let tokens = TokenSet::read(inputs.one("tokens")?)?;
+        tokens.check_vocab(checkpoint.config().dims.vocab)?;
+        pass(params, &checkpoint, &tokens, cx)
+    }
+}
+
+/// The whole pass: what [`Stage::run`] does with its inputs opened.
+fn pass(params: &Params, checkpoint: &Checkpoint, tokens: &TokenSet, cx: &Cx<'_>) -> Result<()> {
+    let predicted: usize = tokens.sequences.iter().map(|s| s.len().saturating_sub(1)).sum();
+    bail_if(predicted == 0, || {
+        Fault::data("no sequence has a second token to predict").help("make sequences of at least 2 tokens")
+    })?;
+    let start = Instant::now();
+    let mut walk = Walk::new(params, checkpoint, tokens, cx)?;
+    walk.run()?;
+    report_speed(&walk.clock, tokens.tokens(), start.elapsed().as_secs_f64(), cx);
+    let info = GradientsInfo {
+        dims: checkpoint.config().dims.clone(),
+        sequences: tokens.sequences.len(),
+        tokens: tokens.tokens(),
+        mean_loss: read_losses(&cx.work.path(LOSSES))?.iter().sum::<f64>() / predicted as f64,
+        per_sequence: params.per_sequence,
+    };
+    cx.work.write(SUMMARY, |path| json::write(path, &info))
+}
+
+/// Records seconds by part, and the whole in units of the forward pass through all blocks (if this run did one).
+fn report_speed(clock: &Clock, tokens: usize, seconds: f64, cx: &Cx<'_>) {
+    cx.measure("peak_rss_bytes", peak_rss_bytes());
+    cx.measure("seconds", clock);
+    cx.measure("tokens_per_s", tokens as f64 / seconds.max(1e-9));
+    if clock.forward > 0.0 {
+        cx.measure("cost_in_forward_passes", seconds / clock.forward);
+    }
+}

@@ -1,0 +1,200 @@
+//! The way forward through all blocks and back. Every step leaves a checkpoint, so a killed run goes on where it was.
+//!
+//! Forward: `input-LLL.bin` is the residual stream at block LLL's input; the last one is what the head reads. Backward:
+//! `gradient-LLL.bin` is the loss's gradient there, written after block LLL's results; then the input is dropped.
+
+use oops_artifact::{TokenSet, gradients_file, sequence_gradients_file, write_losses};
+use oops_core::{Fault, Result, UnitKind, bail_if};
+use oops_model::{Checkpoint, Decoder};
+use oops_stage::{Cx, Workdir};
+use serde::Serialize;
+
+pub(super) use oops_artifact::LOSSES;
+
+use super::{Params, sums::Collector};
+use crate::{
+    activations::timed,
+    hidden::{self, Batch},
+};
+
+/// Seconds spent in the parts of the pass.
+#[derive(Default, Serialize)]
+pub(super) struct Clock {
+    /// Reading weights.
+    load: f64,
+    /// Blocks, forward.
+    pub(super) forward: f64,
+    /// Head, its loss and the gradient of both.
+    head: f64,
+    /// Blocks, backward.
+    backward: f64,
+    /// Sums over tokens.
+    sums: f64,
+    /// Checkpoints and results, read and written.
+    files: f64,
+}
+
+/// Everything that a pass works on.
+pub(super) struct Walk<'a> {
+    params: &'a Params,
+    checkpoint: &'a Checkpoint,
+    tokens: &'a TokenSet,
+    cx: &'a Cx<'a>,
+    decoder: Decoder,
+    /// The residual stream at one block's input.
+    stream: Vec<Batch>,
+    /// The gradient of Σ_b L_b, at another.
+    gradient: Vec<Batch>,
+    pub(super) clock: Clock,
+}
+
+/// Checkpoint of the residual stream at the input of `block`.
+fn input(block: usize) -> String {
+    Workdir::state(&format!("input-{block:03}.bin"))
+}
+
+/// Checkpoint of the gradient at the input of `block`.
+fn gradient(block: usize) -> String {
+    Workdir::state(&format!("gradient-{block:03}.bin"))
+}
+
+impl<'a> Walk<'a> {
+    /// Embeds the tokens.
+    pub(super) fn new(
+        params: &'a Params,
+        checkpoint: &'a Checkpoint,
+        tokens: &'a TokenSet,
+        cx: &'a Cx<'a>,
+    ) -> Result<Self> {
+        let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
+        let decoder = Decoder::new(checkpoint.config(), longest)?;
+        let stream = hidden::embed(checkpoint, &decoder, tokens, 0, params.batch_tokens)?;
+        let same = |b: &Batch| Batch { split: b.split, lengths: b.lengths.clone(), x: b.x.clone() };
+        let gradient = stream.iter().map(same).collect();
+        Ok(Self { params, checkpoint, tokens, cx, decoder, stream, gradient, clock: Clock::default() })
+    }
+
+    /// Goes all the way, or what is left of it.
+    pub(super) fn run(&mut self) -> Result<()> {
+        let blocks = self.checkpoint.config().dims.blocks.len();
+        let left = self.left(blocks);
+        self.cx.progress.begin(2 * blocks as u64 + 1, "block passes");
+        self.forward(left.map_or(blocks + 1, |left| left), blocks)?;
+        match left {
+            None => self.head(blocks)?,
+            Some(0) => {}
+            Some(left) => hidden::load(&self.cx.work.path(&gradient(left)), &mut self.gradient)?,
+        }
+        let left = left.unwrap_or(blocks);
+        self.cx.progress.advance((blocks - left) as u64 + 1);
+        for l in (0..left).rev() {
+            self.cx.check_cancelled()?;
+            self.backward(l).map_err(|f| f.at(format!("block {l}, backward")))?;
+            self.cx.progress.advance(1);
+        }
+        Ok(())
+    }
+
+    /// Blocks that the way back still has to visit; `None` if it has not begun.
+    fn left(&self, blocks: usize) -> Option<usize> {
+        let work = &self.cx.work;
+        let rows = |l: usize| {
+            !self.params.per_sequence
+                || UnitKind::ALL.into_iter().all(|kind| work.is_done(&sequence_gradients_file(l, kind)))
+        };
+        let whole = |l: &usize| work.is_done(&gradients_file(*l)) && rows(*l);
+        let finished = (0..blocks).rev().take_while(whole).count();
+        if !work.is_done(LOSSES) {
+            return None;
+        }
+        // Behind block 0 there is no gradient to keep.
+        (blocks - finished..=blocks).find(|&l| l == 0 || work.is_done(&gradient(l)))
+    }
+
+    /// Makes the inputs of blocks `0..needed` (that of block `blocks` is the last residual stream).
+    fn forward(&mut self, needed: usize, blocks: usize) -> Result<()> {
+        let ready = (0..needed).take_while(|&l| self.cx.work.is_done(&input(l))).count();
+        self.cx.progress.advance(if needed == ready { blocks } else { ready.saturating_sub(1) } as u64);
+        if needed == ready {
+            return Ok(());
+        }
+        match ready.checked_sub(1) {
+            Some(last) => hidden::load(&self.cx.work.path(&input(last)), &mut self.stream)?,
+            None => self.keep(0)?,
+        }
+        for l in ready.saturating_sub(1)..needed - 1 {
+            self.cx.check_cancelled()?;
+            let block = timed(&mut self.clock.load, || self.checkpoint.block(l))?;
+            for batch in &mut self.stream {
+                let step = || self.decoder.block(&block, &batch.x, &batch.lengths, &mut |_, _| Ok(()));
+                batch.x = timed(&mut self.clock.forward, step).map_err(|f| f.at(format!("block {l}")))?;
+            }
+            self.keep(l + 1)?;
+            self.cx.progress.advance(1);
+        }
+        self.cx.progress.advance((blocks - (needed - 1)) as u64);
+        Ok(())
+    }
+
+    /// Keeps the stream as the input of block `l`.
+    fn keep(&mut self, l: usize) -> Result<()> {
+        let (work, stream) = (&self.cx.work, &self.stream);
+        timed(&mut self.clock.files, || work.write(&input(l), |path| hidden::save(path, stream)))
+    }
+
+    /// Takes the stream at the input of block `l` from its checkpoint.
+    fn recall(&mut self, l: usize) -> Result<()> {
+        let (path, stream) = (self.cx.work.path(&input(l)), &mut self.stream);
+        timed(&mut self.clock.files, || hidden::load(&path, stream))
+    }
+
+    /// Losses of all sequences, and their gradient at the last residual stream.
+    fn head(&mut self, blocks: usize) -> Result<()> {
+        self.recall(blocks)?;
+        let norm = self.checkpoint.final_norm()?;
+        let head = timed(&mut self.clock.load, || self.checkpoint.head())?;
+        let (mut losses, mut sequences) = (Vec::new(), self.tokens.sequences.iter());
+        for (batch, gradient) in self.stream.iter().zip(&mut self.gradient) {
+            self.cx.check_cancelled()?;
+            let ids: Vec<u32> = sequences.by_ref().take(batch.lengths.len()).flatten().copied().collect();
+            let step = || self.decoder.next_token_grad(&norm, &head, &batch.x, &ids, &batch.lengths);
+            let (loss, x) = timed(&mut self.clock.head, step)?;
+            gradient.x = x;
+            losses.extend(loss);
+        }
+        bail_if(losses.iter().any(|l| !l.is_finite()), || Fault::data("the loss of a sequence is not finite"))?;
+        let lengths: Vec<usize> = self.tokens.sequences.iter().map(Vec::len).collect();
+        self.cx.work.write(LOSSES, |path| write_losses(path, &lengths, &losses))?;
+        self.cx.work.write(&gradient(blocks), |path| hidden::save(path, &self.gradient))?;
+        self.cx.work.forget(&input(blocks));
+        Ok(())
+    }
+
+    /// Takes the gradient from the output of block `l` to its input, and writes what it says of the block's units.
+    fn backward(&mut self, l: usize) -> Result<()> {
+        let block = timed(&mut self.clock.load, || self.checkpoint.block(l))?;
+        self.recall(l)?;
+        let mut collector = Collector::new(block.dims);
+        for (batch, gradient) in self.stream.iter().zip(&mut self.gradient) {
+            let (mut both, mut in_sums) = (0.0, 0.0);
+            let mut tap = |site, a: &[f32], da: &[f32]| {
+                timed(&mut in_sums, || collector.add(site, a, da, &batch.lengths));
+                Ok(())
+            };
+            let step = || self.decoder.block_grad(&block, &batch.x, &batch.lengths, &gradient.x, &mut tap);
+            gradient.x = timed(&mut both, step)?;
+            self.clock.sums += in_sums;
+            self.clock.backward += both - in_sums;
+        }
+        let (work, per_sequence, gradients) = (&self.cx.work, self.params.per_sequence, &self.gradient);
+        timed(&mut self.clock.files, || {
+            collector.publish(work, l, per_sequence)?;
+            if l > 0 {
+                work.write(&gradient(l), |path| hidden::save(path, gradients))?;
+            }
+            work.forget(&gradient(l + 1));
+            work.forget(&input(l));
+            Ok(())
+        })
+    }
+}

@@ -58,6 +58,34 @@ fn stories260k_tells_its_story() {
 }
 
 #[test]
+fn stories260k_scores_its_stories() {
+    let name = "stories260k_scores_its_stories";
+    let Some((path, text)) = fixture(name, "models/stories260k").zip(fixture(name, "text/tinystories.jsonl")) else {
+        return;
+    };
+    let model = Checkpoint::open_path(&path).unwrap();
+    let tokenizer = model.tokenizer().unwrap();
+    let (mut ids, mut lengths) = (Vec::new(), Vec::new());
+    for line in std::fs::read_to_string(text).unwrap().lines() {
+        let story: serde_json::Value = serde_json::from_str(line).unwrap();
+        let before = ids.len();
+        ids.push(tokenizer.bos().unwrap());
+        ids.extend(tokenizer.encode(story["text"].as_str().unwrap()).unwrap());
+        lengths.push(ids.len() - before);
+    }
+    let logits = logits(&model, &ids, &lengths, |_, b| b);
+    let next: Vec<u32> = ids[1..].iter().copied().chain([0]).collect();
+    let losses = cross_entropy(&logits, &next).unwrap();
+    let (mut sum, mut count, mut start) = (0.0, 0, 0);
+    for n in lengths {
+        sum += losses[start..start + n - 1].iter().sum::<f64>();
+        (count, start) = (count + n - 1, start + n);
+    }
+    let perplexity = (sum / f64::from(count as u32)).exp();
+    assert!((perplexity - 4.0).abs() < 0.02, "{perplexity}");
+}
+
+#[test]
 fn both_forms_give_the_same_states_taps_and_logits() {
     for window in [None, Some(5)] {
         let (d, b, x) = setup(window);

@@ -1,4 +1,4 @@
-//! The decoder's arithmetic on plain f32 slices: one file per operation, each compiled for AVX-512, AVX2 and the
+//! The decoder's arithmetic on plain f32 slices: one file per operation, each compiled for AVX2 with FMA and for the
 //! baseline and chosen at run time.
 //!
 //! Matrices are row-major, one row per token. Parallel pieces are fixed by shape, never by the number of threads, so

@@ -14,6 +14,9 @@ use super::{
     *,
 };
 
+/// Picks one unit's gradient from those of all blocks' sites.
+type Pick<'a> = dyn Fn(&[[Vec<f32>; 2]], usize) -> f64 + 'a;
+
 #[test]
 fn gradients_are_the_slopes_of_each_sequences_loss_along_each_mask() {
     let folder = Folder::new("slopes");
@@ -76,7 +79,7 @@ fn sums_equal_those_of_automatic_gradients_and_a_groups_is_that_of_its_heads() {
     outcome.unwrap();
     let predicting = tokens.sequences.iter().filter(|ids| ids.len() > 1);
     let all: Vec<_> = predicting.map(|ids| automatic(&model, ids)).collect();
-    let sums = |g: &dyn Fn(&[[Vec<f32>; 2]], usize) -> f64, units: usize| -> (Vec<f64>, Vec<f64>) {
+    let sums = |g: &Pick, units: usize| -> (Vec<f64>, Vec<f64>) {
         let sum = |u, power| all.iter().map(|s| g(s, u).powi(power)).sum::<f64>();
         (0..units).map(|u| (sum(u, 1), sum(u, 2))).unzip()
     };

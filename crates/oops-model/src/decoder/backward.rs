@@ -7,14 +7,11 @@ use candle_core::Tensor;
 use oops_core::{Result, Site};
 
 use super::{
-    Decoder,
+    Decoder, GradTap,
     fast::{linear, matrix, shape},
     flat::flat,
 };
 use crate::{Block, Linear, kernels, lift::Lift};
-
-/// What a backward tap is called with: the site, its activations and their gradient, `[N, width]` row-major each.
-pub(crate) type GradTap<'a> = dyn FnMut(Site, &[f32], &[f32]) -> Result<()> + 'a;
 
 /// Queries and keys on their way: as projected (kept only where a norm follows), and as attention sees them.
 struct Heads {

@@ -19,6 +19,9 @@ use flat::flat;
 /// What a tap is called with: the site, and its activations `[N, width]`.
 pub(crate) type Tap<'a> = dyn FnMut(Site, &Tensor) -> Result<()> + 'a;
 
+/// What a backward tap is called with: the site, its activations and their gradient, both `[N, width]`.
+pub type GradTap<'a> = dyn FnMut(Site, &[f32], &[f32]) -> Result<()> + 'a;
+
 /// What a forward pass needs besides weights: configuration and rotary tables.
 pub struct Decoder {
     hidden: usize,
@@ -78,7 +81,7 @@ impl Decoder {
         x: &Tensor,
         lengths: &[usize],
         grad: &Tensor,
-        tap: &mut dyn FnMut(Site, &[f32], &[f32]) -> Result<()>,
+        tap: &mut GradTap<'_>,
     ) -> Result<Tensor> {
         self.check(block, x, lengths)?;
         bail_if(grad.dims() != x.dims(), || {

@@ -26,5 +26,7 @@ pub(crate) fn is_colored() -> bool {
 
 /// Writes diagnostics of a pipeline to stderr.
 pub(crate) fn problems(problems: &Problems) {
-    let _ = write!(io::stderr(), "{}", problems.render(is_colored(), 110));
+    // Lines in a log are searched, not read on a screen: only a terminal gets them broken.
+    let width = if is_live() { 110 } else { 1000 };
+    let _ = write!(io::stderr(), "{}", problems.render(is_colored(), width));
 }

@@ -14,8 +14,11 @@ fn problems(path: &Path, overrides: &[String]) -> Option<String> {
         let all = (0..graph.nodes.len()).collect();
         graph.check(&all)
     });
-    checked.err().map(|p| format!("exit code {}\n{}", p.class().exit_code(), p.render(false, 100)))
+    checked.err().map(|p| format!("exit code {}\n{}", p.class().exit_code(), p.render(false, UNWRAPPED)))
 }
+
+/// Wide enough that no path of this machine decides where a line breaks.
+const UNWRAPPED: usize = 1000;
 
 #[test]
 fn broken_pipelines_are_explained() {

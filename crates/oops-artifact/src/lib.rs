@@ -5,6 +5,7 @@ mod gradients;
 pub mod json;
 mod kind;
 mod metrics;
+mod outliers;
 mod parquet_io;
 mod plan;
 mod report;
@@ -21,6 +22,7 @@ pub use gradients::{
 };
 pub use kind::Kind;
 pub use metrics::Metrics;
+pub use outliers::{ResidualStats, outliers_file, read_massive_dimensions, residual_file, tokens_file};
 pub use parquet_io::Table;
 pub use plan::{PlanInfo, read_plan, write_plan};
 pub use report::ReportTable;

@@ -50,6 +50,11 @@ pub struct StatsInfo {
     pub gram: bool,
     /// A token is an outlier of a channel if |x| exceeds this many times the RMS of its row.
     pub outlier_rms: f64,
+    /// A dimension of the residual stream is massive if max|x| exceeds this many times the median RMS of all dimensions,
+    /// a token if ‖x‖² exceeds this many times the median.
+    pub massive_ratio: f64,
+    /// M of OWL's share of outlier weights.
+    pub owl_multiple: f64,
 }
 
 /// Moments of the channels of one site over one split. All vectors have one entry per channel.
@@ -61,6 +66,8 @@ pub struct ChannelStats {
     pub mean: Vec<f64>,
     /// E\[x²\].
     pub second: Vec<f64>,
+    /// E\[x³\].
+    pub third: Vec<f64>,
     /// E\[x⁴\].
     pub fourth: Vec<f64>,
     /// max |x|.
@@ -73,6 +80,17 @@ impl ChannelStats {
     /// Population variance of channel `j`.
     pub fn variance(&self, j: usize) -> f64 {
         (self.second[j] - self.mean[j] * self.mean[j]).max(0.0)
+    }
+
+    /// Kurtosis E\[(x − μ)⁴\] / Var², 3 for normal numbers; 0 where the channel does not vary.
+    pub fn kurtosis(&self, j: usize) -> f64 {
+        let (m, variance) = (self.mean[j], self.variance(j));
+        // Below this, what is left of the variance is rounding.
+        if variance <= 1e-12 * self.second[j] {
+            return 0.0;
+        }
+        let central = self.fourth[j] - 4.0 * m * self.third[j] + 6.0 * m * m * self.second[j] - 3.0 * m.powi(4);
+        (central / (variance * variance)).max(0.0)
     }
 
     /// The statistics of both sets of tokens together.
@@ -88,6 +106,7 @@ impl ChannelStats {
             count: total,
             mean: mix(&self.mean, &other.mean),
             second: mix(&self.second, &other.second),
+            third: mix(&self.third, &other.third),
             fourth: mix(&self.fourth, &other.fourth),
             max_abs: self.max_abs.iter().zip(&other.max_abs).map(|(x, y)| x.max(*y)).collect(),
             outlier_tokens: self.outlier_tokens.iter().zip(&other.outlier_tokens).map(|(x, y)| x + y).collect(),
@@ -143,7 +162,9 @@ pub fn write_block(work: &dyn crate::Sink, block: usize, sites: &[(Site, SiteSta
             ("mean", each(&|c| c.mean.clone())),
             ("variance", each(&|c| (0..c.mean.len()).map(|j| c.variance(j)).collect())),
             ("second_moment", each(&|c| c.second.clone())),
+            ("third_moment", each(&|c| c.third.clone())),
             ("fourth_moment", each(&|c| c.fourth.clone())),
+            ("kurtosis", each(&|c| (0..c.mean.len()).map(|j| c.kurtosis(j)).collect())),
             ("max_abs", f32s(parts.iter().flat_map(|(_, _, c)| c.max_abs.clone()).collect())),
             ("outlier_tokens", u64s(parts.iter().flat_map(|(_, _, c)| c.outlier_tokens.clone()).collect())),
         ];
@@ -157,7 +178,8 @@ pub fn read_site(artifact: &Artifact, block: usize, site: Site) -> Result<SiteSt
     let table = Table::read(path)?;
     let (sites, splits) = (table.strings("site")?, table.strings("split")?);
     let (count, outlier) = (table.u64("count")?, table.u64("outlier_tokens")?);
-    let (mean, second, fourth) = (table.f64("mean")?, table.f64("second_moment")?, table.f64("fourth_moment")?);
+    let (mean, second) = (table.f64("mean")?, table.f64("second_moment")?);
+    let (third, fourth) = (table.f64("third_moment")?, table.f64("fourth_moment")?);
     let max_abs = table.f32("max_abs")?;
     let mut out = SiteStats::default();
     for i in (0..table.rows()).filter(|&i| sites[i] == site.name()) {
@@ -165,6 +187,7 @@ pub fn read_site(artifact: &Artifact, block: usize, site: Site) -> Result<SiteSt
         c.count = count[i];
         c.mean.push(mean[i]);
         c.second.push(second[i]);
+        c.third.push(third[i]);
         c.fourth.push(fourth[i]);
         c.max_abs.push(max_abs[i]);
         c.outlier_tokens.push(outlier[i]);
@@ -216,6 +239,7 @@ mod tests {
             count: x.len() as u64,
             mean: vec![x.iter().sum::<f64>() / x.len() as f64],
             second: vec![x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64],
+            third: vec![x.iter().map(|v| v.powi(3)).sum::<f64>() / x.len() as f64],
             fourth: vec![x.iter().map(|v| v.powi(4)).sum::<f64>() / x.len() as f64],
             max_abs: vec![x.iter().fold(0.0, |m, v| v.abs().max(m)) as f32],
             outlier_tokens: vec![1],
@@ -224,6 +248,9 @@ mod tests {
         let all = stats(&[1.0, 2.0, -3.0, 4.0]);
         assert!((merged.mean[0] - all.mean[0]).abs() < 1e-12 && (merged.fourth[0] - all.fourth[0]).abs() < 1e-9);
         assert!((merged.variance(0) - 6.5).abs() < 1e-12);
+        // Deviations 0, 1, −4, 3 from the mean 1: fourth powers 0 + 1 + 256 + 81 over 4, by 6.5².
+        assert!((merged.kurtosis(0) - 84.5 / 42.25).abs() < 1e-12);
+        assert_eq!(stats(&[2.0, 2.0]).kurtosis(0), 0.0);
         assert_eq!((merged.count, merged.max_abs[0], merged.outlier_tokens[0]), (4, 4.0, 2));
     }
 }

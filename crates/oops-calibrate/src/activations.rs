@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use oops_artifact::{
-    Kind, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file, json, write_block, write_gram,
+    Kind, ResidualStats, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file, json, outliers_file, write_block, write_gram,
 };
 use oops_core::{BlockDims, Fault, Result, Site, bail_if};
 use oops_linalg::Gram;
@@ -16,6 +16,7 @@ use crate::{
     flops,
     hidden::{self, Batch},
     moments::Moments,
+    residual::{Residual, outlier_share},
 };
 
 /// Parameters of [`Activations`].
@@ -30,11 +31,16 @@ pub struct Params {
     batch_tokens: usize,
     /// A token is an outlier of a channel if |x| exceeds this many times the RMS of its row.
     outlier_rms: f64,
+    /// A dimension of the residual stream is massive if its max|x| exceeds this many times the median RMS of all
+    /// dimensions, a token if its ‖x‖² exceeds this many times the median.
+    massive_ratio: f64,
+    /// M of OWL's share of outlier weights: |W|·‖X‖ above M times its projection's mean.
+    owl_multiple: f64,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { gram: true, heldout_fraction: 0.1, batch_tokens: 4096, outlier_rms: 6.0 }
+        Self { gram: true, heldout_fraction: 0.1, batch_tokens: 4096, outlier_rms: 6.0, massive_ratio: 100.0, owl_multiple: 5.0 }
     }
 }
 
@@ -50,7 +56,7 @@ pub struct Activations;
 impl Stage for Activations {
     type Params = Params;
     const NAME: &'static str = "calibrate.activations";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "runs the model and accumulates channel moments and Gram matrices at every site";
     const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::one("tokens", Kind::Tokens)];
     const OUTPUT: Kind = Kind::Stats;
@@ -60,9 +66,14 @@ impl Stage for Activations {
             Fault::config("`heldout_fraction` must be in 0…0.5")
         })?;
         bail_if(params.batch_tokens == 0, || Fault::config("`batch_tokens` must be at least 1"))?;
-        bail_if(params.outlier_rms.is_nan() || params.outlier_rms <= 0.0, || {
-            Fault::config("`outlier_rms` must be above 0")
-        })?;
+        let ratios = [
+            ("outlier_rms", params.outlier_rms),
+            ("massive_ratio", params.massive_ratio),
+            ("owl_multiple", params.owl_multiple),
+        ];
+        for (name, value) in ratios {
+            bail_if(value.is_nan() || value <= 0.0, || Fault::config(format!("`{name}` must be above 0")))?;
+        }
         Ok(Facts { model: inputs.one("model").model, gram: Some(params.gram), ..Facts::default() })
     }
 
@@ -96,6 +107,8 @@ impl Stage for Activations {
             tokens: Split::ALL.map(|s| count(s).sum()),
             gram: params.gram,
             outlier_rms: params.outlier_rms,
+            massive_ratio: params.massive_ratio,
+            owl_multiple: params.owl_multiple,
         };
         cx.work.write(SUMMARY, |path| json::write(path, &info))
     }
@@ -129,7 +142,7 @@ fn resume(params: &Params, cx: &Cx<'_>, batches: &mut [Batch], blocks: usize) ->
     let splits: Vec<Split> = Split::ALL.into_iter().filter(|s| batches.iter().any(|b| b.split == *s)).collect();
     let whole = |l: usize| {
         let mut grams = Site::ALL.iter().flat_map(|&site| splits.iter().map(move |&split| gram_file(l, site, split)));
-        cx.work.is_done(&channels_file(l)) && (!params.gram || grams.all(|name| cx.work.is_done(&name)))
+        cx.work.is_done(&channels_file(l)) && cx.work.is_done(&outliers_file(l)) && (!params.gram || grams.all(|name| cx.work.is_done(&name)))
     };
     let finished = (0..blocks).take_while(|&l| whole(l)).count();
     let Some(last) = (0..finished).rev().find(|&l| cx.work.is_done(&state(l))) else { return Ok(0) };
@@ -164,6 +177,7 @@ fn one_block(
 ) -> Result<()> {
     let block = timed(&mut clock.load, || checkpoint.block(l))?;
     let mut sites = Site::ALL.map(|s| SiteAccumulator::new(params, &block.dims, s));
+    let mut residual = Residual::new(checkpoint.config().dims.hidden, params.outlier_rms);
     for batch in batches.iter_mut() {
         let (mut in_gram, mut in_moments) = (0.0, 0.0);
         let start = Instant::now();
@@ -176,20 +190,29 @@ fn one_block(
                 gram.unwrap_or(Ok(()))
             })?
         })?;
+        clock.forward += start.elapsed().as_secs_f64() - in_gram - in_moments;
         clock.gram += in_gram;
         clock.moments += in_moments;
-        clock.forward += start.elapsed().as_secs_f64() - in_gram - in_moments;
+        timed(&mut clock.moments, || residual.add(batch))?;
     }
-    timed(&mut clock.write, || publish(l, sites, batches, cx))
+    let stats = sites_stats(&sites);
+    let residual = residual.finish(params.massive_ratio, outlier_share(&block, &stats, params.owl_multiple)?);
+    timed(&mut clock.write, || publish(l, (sites, stats), &residual, batches, cx))
+}
+
+fn sites_stats(sites: &[SiteAccumulator; 2]) -> Vec<(Site, SiteStats)> {
+    let finish = |s: &SiteAccumulator| SiteStats { fit: s.moments[0].finish(), heldout: s.moments[1].finish() };
+    Site::ALL.into_iter().zip(sites.iter().map(finish)).collect()
 }
 
 /// Writes the block's statistics, then the residual stream that the next block starts from.
-fn publish(l: usize, sites: [SiteAccumulator; 2], batches: &[Batch], cx: &Cx<'_>) -> Result<()> {
-    let stats: Vec<(Site, SiteStats)> = Site::ALL
-        .into_iter()
-        .zip(&sites)
-        .map(|(site, s)| (site, SiteStats { fit: s.moments[0].finish(), heldout: s.moments[1].finish() }))
-        .collect();
+fn publish(
+    l: usize,
+    (sites, stats): ([SiteAccumulator; 2], Vec<(Site, SiteStats)>),
+    residual: &ResidualStats,
+    batches: &[Batch],
+    cx: &Cx<'_>,
+) -> Result<()> {
     for ((site, acc), (_, stats)) in Site::ALL.into_iter().zip(sites).zip(&stats) {
         for (split, mut gram) in Split::ALL.into_iter().zip(acc.gram.into_iter().flatten()) {
             let count = if split == Split::Fit { stats.fit.count } else { stats.heldout.count };
@@ -200,6 +223,7 @@ fn publish(l: usize, sites: [SiteAccumulator; 2], batches: &[Batch], cx: &Cx<'_>
         }
     }
     write_block(&cx.work, l, &stats)?;
+    residual.write(&cx.work, l)?;
     cx.work.write(&state(l), |path| hidden::save(path, batches))?;
     if l > 0 {
         cx.work.forget(&state(l - 1));

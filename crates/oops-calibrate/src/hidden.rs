@@ -8,9 +8,12 @@ use oops_core::Result;
 use oops_model::{Checkpoint, Decoder, load_tensors, save_tensors};
 
 /// Sequences that go through a block together.
+#[derive(Clone)]
 pub(crate) struct Batch {
     /// The split that all of them belong to.
     pub(crate) split: Split,
+    /// Index of each sequence in the token set.
+    pub(crate) sequences: Vec<u32>,
     /// Tokens of each sequence.
     pub(crate) lengths: Vec<usize>,
     /// Residual stream, one row per token.
@@ -35,23 +38,24 @@ pub(crate) fn embed(
     for split in Split::ALL {
         let mine = tokens.sequences.iter().enumerate().filter(|(i, _)| split_of(*i, period) == split);
         let mut ids: Vec<u32> = Vec::new();
-        let mut lengths = Vec::new();
-        let mut flush = |ids: &mut Vec<u32>, lengths: &mut Vec<usize>| -> Result<()> {
+        let mut members: Vec<(u32, usize)> = Vec::new();
+        let mut flush = |ids: &mut Vec<u32>, members: &mut Vec<(u32, usize)>| -> Result<()> {
             if !ids.is_empty() {
                 let x = decoder.embed(&embedding, ids)?;
-                batches.push(Batch { split, lengths: std::mem::take(lengths), x });
+                let (sequences, lengths) = std::mem::take(members).into_iter().unzip();
+                batches.push(Batch { split, sequences, lengths, x });
                 ids.clear();
             }
             Ok(())
         };
-        for (_, sequence) in mine {
+        for (i, sequence) in mine {
             if ids.len() + sequence.len() > batch_tokens {
-                flush(&mut ids, &mut lengths)?;
+                flush(&mut ids, &mut members)?;
             }
             ids.extend(sequence);
-            lengths.push(sequence.len());
+            members.push((i as u32, sequence.len()));
         }
-        flush(&mut ids, &mut lengths)?;
+        flush(&mut ids, &mut members)?;
     }
     Ok(batches)
 }

@@ -7,6 +7,7 @@ mod flops;
 mod gradients;
 mod hidden;
 mod moments;
+mod residual;
 
 use oops_stage::{AnyStage, erase};
 

@@ -10,12 +10,13 @@ const TILE: usize = 64;
 struct Channel {
     sum: f64,
     sum2: f64,
+    sum3: f64,
     sum4: f64,
     max_abs: f32,
     outliers: u64,
 }
 
-/// Accumulates Σx, Σx², Σx⁴, max|x| and outlier tokens per channel.
+/// Accumulates Σx, Σx², Σx³, Σx⁴, max|x| and outlier tokens per channel.
 pub(crate) struct Moments {
     rows: u64,
     outlier_rms: f32,
@@ -49,6 +50,7 @@ impl Moments {
             count: self.rows,
             mean: each(&|c| c.sum),
             second: each(&|c| c.sum2),
+            third: each(&|c| c.sum3),
             fourth: each(&|c| c.sum4),
             max_abs: self.channels.iter().map(|c| c.max_abs).collect(),
             outlier_tokens: self.channels.iter().map(|c| c.outliers).collect(),
@@ -61,8 +63,10 @@ impl Channel {
     fn add(&mut self, v: f32, limit: f32) {
         let (x, magnitude) = (f64::from(v), v.abs());
         self.sum += x;
-        self.sum2 += x * x;
-        self.sum4 += (x * x) * (x * x);
+        let square = x * x;
+        self.sum2 += square;
+        self.sum3 += square * x;
+        self.sum4 += square * square;
         self.max_abs = if magnitude > self.max_abs { magnitude } else { self.max_abs };
         self.outliers += u64::from(magnitude > limit);
     }
@@ -85,7 +89,7 @@ mod tests {
         let s = m.finish();
         assert_eq!(s.count, 3);
         assert!((s.mean[0] - 2.0 / 3.0).abs() < 1e-12 && (s.second[0] - 14.0 / 3.0).abs() < 1e-12);
-        assert!((s.fourth[1] - 17.0 / 3.0).abs() < 1e-12);
+        assert!((s.third[0] - 20.0 / 3.0).abs() < 1e-12 && (s.fourth[1] - 17.0 / 3.0).abs() < 1e-12);
         assert_eq!(s.max_abs, [3.0, 2.0]);
         // Row RMS: 1.58, 2.12, 1.58; limits 1.90, 2.55, 1.90.
         assert_eq!(s.outlier_tokens, [2, 1]);

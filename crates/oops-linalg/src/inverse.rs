@@ -61,11 +61,12 @@ pub fn obs_groups(linear: &Linear<'_>, groups: &[Vec<usize>], lambda: f64) -> Re
     let empty = groups.iter().any(Vec::is_empty);
     bail_if(empty, || Fault::internal("a group of channels is empty"))?;
     Factored::new(linear.gram(), lambda, |factor| {
-        groups.par_iter().map(|g| group_cost(linear, g, &inverse_block(factor, g))).collect()
+        let rows = |g: &[usize]| linear.rows(g).into_iter().map(f64::from).collect();
+        groups.par_iter().map(|g| group_cost(rows(g), &inverse_block(factor, g))).collect()
     })
 }
 
-fn diagonal(factor: &Cholesky) -> Vec<f64> {
+pub(crate) fn diagonal(factor: &Cholesky) -> Vec<f64> {
     let all: Vec<usize> = (0..factor.n()).collect();
     all.par_chunks(COLUMNS)
         .flat_map_iter(|columns| {
@@ -85,24 +86,25 @@ fn half_inverse(factor: &Cholesky, channels: &[usize]) -> Mat<f64> {
 }
 
 /// The block of the inverse over `channels`.
-fn inverse_block(factor: &Cholesky, channels: &[usize]) -> Mat<f64> {
+pub(crate) fn inverse_block(factor: &Cholesky, channels: &[usize]) -> Mat<f64> {
     let x = half_inverse(factor, channels);
     let mut block = Mat::<f64>::zeros(channels.len(), channels.len());
     matmul(block.as_mut(), Accum::Replace, x.transpose(), x.as_ref(), 1.0, Par::Seq);
     block
 }
 
-/// ½ tr(W_gᵀ B⁻¹ W_g). A block that cannot be inverted means that nothing can replace the group: it is kept.
-fn group_cost(linear: &Linear<'_>, channels: &[usize], block: &Mat<f64>) -> f64 {
-    let local: Vec<usize> = (0..channels.len()).collect();
+/// ½ tr(YᵀB⁻¹Y) for the rows Y of a group (row-major) and a block B. A block that cannot be inverted means that nothing
+/// can replace the group: the cost is infinite.
+pub(crate) fn group_cost(mut rows: Vec<f64>, block: &Mat<f64>) -> f64 {
+    let n = block.nrows();
+    let local: Vec<usize> = (0..n).collect();
     let Some(factor) = Cholesky::new(Dense::gather(&local, &local, |i, j| block[(i, j)])) else {
         return f64::INFINITY;
     };
-    let d = linear.outputs();
-    let mut y: Vec<f64> = linear.rows(channels).into_iter().map(f64::from).collect();
-    let view = MatMut::from_row_major_slice_mut(&mut y, channels.len(), d);
+    let outputs = rows.len() / n.max(1);
+    let view = MatMut::from_row_major_slice_mut(&mut rows, n, outputs);
     solve_lower_triangular_in_place(factor.lower(), view, Par::Seq);
-    0.5 * y.iter().map(|v| v * v).sum::<f64>()
+    0.5 * rows.iter().map(|v| v * v).sum::<f64>()
 }
 
 #[cfg(test)]

@@ -43,6 +43,19 @@ pub fn median_mad(values: &[f64]) -> Spread {
     Spread { centre, scale: 1.482_602_218_505_602 * median(&distances) }
 }
 
+/// How many weights of W (`rows × scale.len()`, row-major) have |W_ij|·`scale`_j above `multiple` times the mean of that.
+pub fn count_above_mean(weights: &[f32], scale: &[f64], multiple: f64) -> usize {
+    let n = scale.len().max(1);
+    let loud = |row: &[f32], f: &mut dyn FnMut(f64)| {
+        row.iter().zip(scale).for_each(|(&v, x)| f(f64::from(v).abs() * x));
+    };
+    let mut total = 0.0;
+    weights.chunks_exact(n).for_each(|row| loud(row, &mut |v| total += v));
+    let (limit, mut above) = (multiple * total / weights.len().max(1) as f64, 0);
+    weights.chunks_exact(n).for_each(|row| loud(row, &mut |v| above += usize::from(v > limit)));
+    above
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +75,12 @@ mod tests {
         assert_eq!(robust, Spread { centre: 3.0, scale: 1.482_602_218_505_602 });
         assert!((robust.standardise(4.0) - 0.674_489_750_196_081_7).abs() < 1e-12);
         assert_eq!(mean_std(&[5.0, 5.0]).standardise(9.0), 0.0);
+    }
+
+    #[test]
+    fn weights_above_the_mean_are_counted() {
+        // |W|·scale = 1, 2, 3, 18: mean 6.
+        assert_eq!(count_above_mean(&[1.0, -1.0, 3.0, 9.0], &[1.0, 2.0], 2.0), 1);
+        assert_eq!(count_above_mean(&[1.0, -1.0, 3.0, 9.0], &[1.0, 2.0], 0.4), 2);
     }
 }

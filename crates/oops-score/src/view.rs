@@ -2,7 +2,7 @@
 
 use oops_artifact::ChannelStats;
 use oops_core::{BlockDims, Fault, Result, Site, UnitKind};
-use oops_linalg::{Linear as Map, SolveStatus, Symmetric, obs_channels, obs_groups};
+use oops_linalg::{Linear as Map, SolveStatus, Symmetric, obs_channels, obs_groups, stats};
 use oops_model::{Block, Linear, transposed, with_values};
 
 /// Σ_b g and Σ_b g² per unit, g the gradient of a sequence's loss with respect to the unit's mask.
@@ -93,13 +93,7 @@ impl<'a> BlockView<'a> {
 
     /// How many weights of a site's projection have |W_ij|·`norms`_j above `m` times the mean of that, and of how many.
     pub(crate) fn count_above_mean(&self, site: Site, norms: &[f64], m: f64) -> Result<(usize, usize)> {
-        let n = self.dims.width(site).max(1);
-        with_values(&self.projection(site).weight, |w| {
-            let loud = |row: &'_ [f32]| row.iter().zip(norms).map(|(&v, x)| f64::from(v).abs() * x).collect::<Vec<_>>();
-            let rows: Vec<Vec<f64>> = w.chunks_exact(n).map(loud).collect();
-            let mean = rows.iter().flatten().sum::<f64>() / w.len().max(1) as f64;
-            (rows.iter().flatten().filter(|&&v| v > m * mean).count(), w.len())
-        })
+        with_values(&self.projection(site).weight, |w| (stats::count_above_mean(w, norms, m), w.len()))
     }
 
     /// ‖W_i‖₂² per output row i of a projection.

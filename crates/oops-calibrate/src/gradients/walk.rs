@@ -69,8 +69,7 @@ impl<'a> Walk<'a> {
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         let decoder = Decoder::new(checkpoint.config(), longest)?;
         let stream = hidden::embed(checkpoint, &decoder, tokens, 0, params.batch_tokens)?;
-        let same = |b: &Batch| Batch { split: b.split, lengths: b.lengths.clone(), x: b.x.clone() };
-        let gradient = stream.iter().map(same).collect();
+        let gradient = stream.clone();
         Ok(Self { params, checkpoint, tokens, cx, decoder, stream, gradient, clock: Clock::default() })
     }
 

@@ -3,17 +3,37 @@
 use oops_artifact::ChannelStats;
 use oops_core::{Result, Site};
 use oops_linalg::stats::median;
+use oops_model::with_values;
 
 use crate::BlockView;
 
 /// Channels that are outliers of their site: E\[x²\] > m²·median over the site, or max|x| > τ·median over the site.
-/// At most `most` of them, the loudest.
-pub(crate) fn channels(stats: &ChannelStats, m: f64, tau: f64, most: usize) -> Vec<usize> {
-    let loudest: Vec<f64> = stats.max_abs.iter().map(|&v| f64::from(v)).collect();
-    let (energy_limit, peak_limit) = (m * m * median(&stats.second), tau * median(&loudest));
-    let mut found: Vec<usize> =
-        (0..stats.second.len()).filter(|&j| stats.second[j] > energy_limit || loudest[j] > peak_limit).collect();
+pub(crate) fn channels(stats: &ChannelStats, m: f64, tau: f64) -> Vec<usize> {
+    let peaks: Vec<f64> = stats.max_abs.iter().map(|&v| f64::from(v)).collect();
+    let (energy_limit, peak_limit) = (m * m * median(&stats.second), tau * median(&peaks));
+    (0..stats.second.len()).filter(|&j| stats.second[j] > energy_limit || peaks[j] > peak_limit).collect()
+}
+
+/// Channels j of a site that write a massive dimension d of the residual stream: max|x_j|·|W_dj| is at least `share` of
+/// max|stream_d| behind the block. Without that channel the dimension would not be what later blocks rely on.
+pub(crate) fn writers(view: &BlockView<'_>, site: Site, share: f64) -> Result<Vec<usize>> {
+    let (n, peaks) = (view.dims.width(site), &view.stats(site).max_abs);
+    let writes = |w: &[f32]| {
+        let of = |&(d, peak): &(usize, f32)| {
+            let row = &w[d * n..(d + 1) * n];
+            let limit = share * f64::from(peak);
+            (0..n).filter(move |&j| f64::from(peaks[j]) * f64::from(row[j]).abs() >= limit)
+        };
+        view.massive_dimensions.iter().flat_map(of).collect()
+    };
+    with_values(&view.projection(site).weight, writes)
+}
+
+/// At most `most` of the channels `found`, those with the most energy, ascending and each once.
+pub(crate) fn loudest(stats: &ChannelStats, found: impl Iterator<Item = usize>, most: usize) -> Vec<usize> {
+    let mut found: Vec<usize> = found.collect();
     found.sort_by(|&a, &b| stats.second[b].total_cmp(&stats.second[a]).then(a.cmp(&b)));
+    found.dedup();
     found.truncate(most);
     found.sort_unstable();
     found
@@ -41,8 +61,22 @@ mod tests {
         let mut stats = ChannelStats { second: vec![1.0; 50], max_abs: vec![3.0; 50], ..ChannelStats::default() };
         stats.second[7] = 30.0;
         stats.max_abs[9] = 301.0;
-        assert_eq!(channels(&stats, 5.0, 100.0, 10), [7, 9]);
-        assert_eq!(channels(&stats, 5.0, 100.0, 1), [7]);
-        assert!(channels(&stats, 6.0, 1000.0, 10).is_empty());
+        assert_eq!(channels(&stats, 5.0, 100.0), [7, 9]);
+        assert!(channels(&stats, 6.0, 1000.0).is_empty());
+        assert_eq!(loudest(&stats, [9, 7, 9].into_iter(), 10), [7, 9]);
+        assert_eq!(loudest(&stats, [9, 7].into_iter(), 1), [7]);
+    }
+
+    #[test]
+    fn the_writer_of_a_massive_dimension_is_found() {
+        // Rows of down in the testkit: (1, 2, 3), (4, 5, 6); max|x| of its channels below.
+        let mut tiny = crate::view::testkit::tiny();
+        tiny.stats[Site::MlpDown as usize].max_abs = vec![1.0, 10.0, 2.0];
+        let mut view = tiny.view();
+        assert!(writers(&view, Site::MlpDown, 0.5).unwrap().is_empty());
+        view.massive_dimensions = vec![(1, 60.0)];
+        // Contributions to dimension 1: 4, 50, 12 of 60.
+        assert_eq!(writers(&view, Site::MlpDown, 0.5).unwrap(), [1]);
+        assert_eq!(writers(&view, Site::MlpDown, 0.2).unwrap(), [1, 2]);
     }
 }

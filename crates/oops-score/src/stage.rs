@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use oops_artifact::{BlockScores, Kind, Scale, Scores, ScoresInfo, read_gradients, read_gram_all, read_site};
+use oops_artifact::{BlockScores, Kind, Scale, Scores, ScoresInfo, read_gradients, read_gram_all, read_massive_dimensions, read_site};
 use oops_core::{BlockDims, Fault, Result, Rng, Site, UnitKind, bail_if};
 use oops_model::{Block, Checkpoint};
 use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
@@ -161,6 +161,9 @@ fn view_of<'a, S: Scorer>(
     attention: UnitKind,
 ) -> Result<BlockView<'a>> {
     let (needs, mut view) = (S::NEEDS, BlockView::of(dims, block));
+    if needs.stats {
+        view.massive_dimensions = read_massive_dimensions(inputs.one("stats")?, l)?;
+    }
     for (site, kind) in [(Site::AttnOut, attention), (Site::MlpDown, UnitKind::FfnChannel)] {
         let (i, n) = (site as usize, dims.width(site));
         if needs.stats || needs.gram {

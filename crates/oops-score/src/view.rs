@@ -23,12 +23,21 @@ pub struct BlockView<'a> {
     pub(crate) stats: [ChannelStats; 2],
     pub(crate) grams: [Option<Vec<f32>>; 2],
     pub(crate) gradients: [Gradients; 2],
+    /// Massive dimensions of the residual stream behind the block, with max|x| of each.
+    pub(crate) massive_dimensions: Vec<(usize, f32)>,
 }
 
 impl<'a> BlockView<'a> {
     /// A block of which nothing was measured yet.
     pub(crate) fn of(dims: &'a BlockDims, block: &'a Block) -> Self {
-        Self { dims, block, stats: Default::default(), grams: [None, None], gradients: Default::default() }
+        Self {
+            dims,
+            block,
+            stats: Default::default(),
+            grams: [None, None],
+            gradients: Default::default(),
+            massive_dimensions: Vec::new(),
+        }
     }
 
     /// Statistics of a site over all calibration tokens; empty if the method needs none.
@@ -61,7 +70,8 @@ impl<'a> BlockView<'a> {
         Ok(solved.values)
     }
 
-    fn projection(&self, site: Site) -> &Linear {
+    /// The projection behind a site.
+    pub(crate) fn projection(&self, site: Site) -> &Linear {
         match site {
             Site::AttnOut => &self.block.o,
             Site::MlpDown => &self.block.down,
@@ -132,6 +142,7 @@ pub(crate) mod testkit {
                 stats: self.stats.clone(),
                 grams,
                 gradients: [gradients(&[4.0, 1.0]), gradients(&[9.0, 1.0, 4.0])],
+                massive_dimensions: Vec::new(),
             }
         }
     }

@@ -45,6 +45,9 @@ pub(crate) struct Params {
     outlier_rms: f64,
     /// τ: an outlier's max|x| exceeds τ times the median of its site.
     outlier_peak: f64,
+    /// A channel writes a massive dimension of the residual stream if its largest contribution there is at least this
+    /// fraction of the stream's maximum behind the block; above 1 protects no writers.
+    writer_share: f64,
     /// Largest fraction of a block's channels that is protected.
     protect_fraction: f64,
     /// M of OWL: a weight is an outlier if |W|·‖X‖ exceeds M times its projection's mean.
@@ -60,6 +63,7 @@ impl Default for Params {
             protect_outliers: true,
             outlier_rms: 5.0,
             outlier_peak: 100.0,
+            writer_share: 0.1,
             protect_fraction: 0.01,
             owl_multiple: 5.0,
         }
@@ -71,7 +75,7 @@ pub(crate) struct Oops;
 impl Scorer for Oops {
     type Params = Params;
     const NAME: &'static str = "score.oops";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "Fisher between blocks, Fisher and OBS inside, outlier channels protected";
     const SCALE: Scale = Scale::Damage;
     const NEEDS: Needs = Needs { stats: true, gram: true, gradients: true };
@@ -81,7 +85,8 @@ impl Scorer for Oops {
     }
 
     fn check(p: &Params) -> Result<()> {
-        bail_if(!(0.0..=0.5).contains(&p.protect_fraction), || Fault::config("`protect_fraction` must be in 0…0.5"))
+        bail_if(!(0.0..=0.5).contains(&p.protect_fraction), || Fault::config("`protect_fraction` must be in 0…0.5"))?;
+        bail_if(p.writer_share.is_nan() || p.writer_share <= 0.0, || Fault::config("`writer_share` must be above 0"))
     }
 
     fn score(p: &Params, view: &BlockView<'_>, _: &mut Rng) -> Result<BlockScores> {
@@ -95,7 +100,7 @@ impl Scorer for Oops {
                     by_median(&fisher).iter().zip(obs).map(|(f, o)| (f * o).sqrt()).collect()
                 }
             };
-            Ok(UnitScores { protected: protected(p, view, kind), rank, score: fisher })
+            Ok(UnitScores { protected: protected(p, view, kind)?, rank, score: fisher })
         };
         Ok(BlockScores { attention: part(p.attention_unit)?, ffn: part(UnitKind::FfnChannel)? })
     }
@@ -105,14 +110,16 @@ impl Scorer for Oops {
     }
 }
 
-fn protected(p: &Params, view: &BlockView<'_>, kind: UnitKind) -> Vec<bool> {
+fn protected(p: &Params, view: &BlockView<'_>, kind: UnitKind) -> Result<Vec<bool>> {
     let mut out = vec![false; kind.count(view.dims)];
     if !p.protect_outliers {
-        return out;
+        return Ok(out);
     }
     let site = kind.site();
     let most = (p.protect_fraction * view.dims.width(site) as f64).floor() as usize;
-    let found = outliers::channels(view.stats(site), p.outlier_rms, p.outlier_peak, most);
+    let loud = outliers::channels(view.stats(site), p.outlier_rms, p.outlier_peak);
+    let writers = outliers::writers(view, site, p.writer_share)?;
+    let found = outliers::loudest(view.stats(site), loud.into_iter().chain(writers), most);
     let width = view.dims.width(Site::AttnOut).checked_div(out.len()).unwrap_or(1).max(1);
     let owner = |channel: usize| if kind == UnitKind::FfnChannel { channel } else { channel / width };
     found.iter().for_each(|&j| out[owner(j)] = true);
@@ -120,7 +127,7 @@ fn protected(p: &Params, view: &BlockView<'_>, kind: UnitKind) -> Vec<bool> {
     if kind != UnitKind::FfnChannel && 2 * out.iter().filter(|&&x| x).count() >= out.len() {
         out.fill(false);
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]

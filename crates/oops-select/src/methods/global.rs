@@ -88,8 +88,16 @@ impl Selector for Global {
 
 /// Takes bundles (queue, position) in `order` while they fit; a bundle waits for those before it in its queue.
 pub(crate) fn take_in_order(queues: &[Queue], order: &[(usize, usize)], budget: u64) -> Vec<usize> {
-    let mut taken = vec![0; queues.len()];
-    let mut left = budget;
+    take_more(queues, order, vec![0; queues.len()], budget)
+}
+
+/// The same on top of what was `taken`, with `left` weights of the budget.
+pub(crate) fn take_more(
+    queues: &[Queue],
+    order: &[(usize, usize)],
+    mut taken: Vec<usize>,
+    mut left: u64,
+) -> Vec<usize> {
     // Bundles that did not fit close their queue; each pass opens those that a later removal made reachable.
     loop {
         let before = left;

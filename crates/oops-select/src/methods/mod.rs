@@ -1,8 +1,9 @@
-//! One file per selection method. To add one: write the file, then name it in [`stages`].
+//! One file per selection method; `refine` improves the plan of any other. To add one: write the file, then name it in [`stages`].
 
 mod global;
 mod owl;
 mod qp;
+mod refine;
 mod uniform;
 
 use oops_stage::{AnyStage, erase};
@@ -16,5 +17,6 @@ pub fn stages() -> Vec<Box<dyn AnyStage>> {
         erase::<SelectStage<owl::Owl>>(),
         erase::<SelectStage<qp::Qp>>(),
         erase::<SelectStage<uniform::Uniform>>(),
+        erase::<refine::Refine>(),
     ]
 }

@@ -2,21 +2,23 @@
 //!
 //! How much each block and kind of unit may keep, as a sparse quadratic program over all units (Clarabel):
 //! min over z ∈ \[0,1\]^N, u: −Σ s_i z_i + (γ/2) Σ_l W_l (u_l − u0_l)², one row c_lᵀz_l = W_l u_l per block, the budget
-//! Σ W_l u_l = ρ_keep Σ W_l, bounds u_min ≤ u_l ≤ u_max, z = 1 for protected units, and optionally a KV-cache limit.
+//! Σ W_l u_l = ρ_keep Σ W_l, bounds u_min ≤ u_l ≤ u_max, z = 1 for protected units, and optionally further budgets: KV
+//! cache, multiply-accumulates, bytes of the weight file.
 //! Scores and costs are scaled to mean 1. The program fixes the *counts*; ranks pick the units. Rounding fills the budget
-//! in order of z, then s/c, in whole bundles.
+//! in order of z, then s/c, in whole bundles, those first that a further budget still needs gone.
 //! γ = 0 is the global knapsack, γ → ∞ the prior's allocation. The multiplier of the budget row is the price of a
 //! parameter.
 //! *Reference.* The quadratic-programming allocation is ours; the prior is OWL's (arXiv 2310.05175).
 
 use oops_artifact::Scores;
-use oops_core::{Fault, Result, UnitKind, bail_if};
+use oops_core::{Fault, ModelDims, Result, UnitKind, bail_if};
 use oops_linalg::qp::{Allocation, Budget, BudgetRow, budget_qp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
+    budgets::{self, Budgets, Piece, Row},
     bundle::{Limits, Queue},
     prior,
     stage::{Common, Selected, Selector},
@@ -62,9 +64,9 @@ pub(crate) struct Params {
     /// u_max: largest fraction of a block's weights that stays.
     #[serde(default = "whole")]
     max_keep: f64,
-    /// Largest fraction of the KV cache that stays; no limit without it.
+    /// Further budgets; open unless stated.
     #[serde(default)]
-    kv_keep_fraction: Option<f64>,
+    budgets: Budgets,
 }
 
 fn half() -> f64 {
@@ -106,24 +108,23 @@ impl Selector for Qp {
         bail_if(!(0.0 <= p.min_keep && p.min_keep <= keep && keep <= p.max_keep && p.max_keep <= 1.0), || {
             Fault::config(format!("0 ≤ `min_keep` ≤ {keep:.4} (what stays in all) ≤ `max_keep` ≤ 1 does not hold"))
         })?;
-        bail_if(p.kv_keep_fraction.is_some_and(|f| !(0.0..=1.0).contains(&f)), || {
-            Fault::config("`kv_keep_fraction` must be in 0…1")
-        })
+        p.budgets.check()
     }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {
         let needs_owl = p.prior == Prior::Owl;
         bail_if(needs_owl && scores.info.outlier_share.is_none(), || prior::no_outlier_share(&scores.info.method))?;
-        let program = Program::new(scores, queues);
+        budgets::check_units(&p.budgets, scores)?;
         let keep = 1.0 - p.remove_fraction;
+        let program = Program::new(p, scores, queues)?;
         let u0 = if needs_owl { prior::owl(scores, keep, p.owl_lambda) } else { vec![keep; program.blocks] };
         let solved = program.solve(p, &u0)?;
-        let taken = program.round(queues, &solved, budget);
+        let taken = program.round(queues, &solved, budget)?;
         let lost = program.rounding_loss(&solved, &taken);
         let details = json!({
             "status": format!("{:?}", solved.status), "iterations": solved.iterations, "residuals": solved.residuals,
             "fractional": solved.fractional, "rounding_loss": lost, "price_per_parameter": solved.price,
-            "block_prices": solved.group_prices, "row_prices": solved.row_prices,
+            "block_prices": solved.group_prices, "budgets": program.budgets(&solved, &taken),
             "prior": u0, "keep_fractions": solved.fractions,
         });
         Ok(Selected { taken, details })
@@ -137,14 +138,14 @@ struct Program {
     costs: Vec<f64>,
     groups: Vec<usize>,
     protected: Vec<bool>,
-    kv: Vec<f64>,
+    rows: Vec<Row>,
     /// For each queue and bundle its position among the units.
     at: Vec<Vec<usize>>,
     scale: f64,
 }
 
 impl Program {
-    fn new(scores: &Scores, queues: &[Queue]) -> Self {
+    fn new(params: &Params, scores: &Scores, queues: &[Queue]) -> Result<Self> {
         let dims = &scores.info.dims;
         let mut p = Self {
             blocks: dims.blocks.len(),
@@ -152,45 +153,44 @@ impl Program {
             costs: Vec::new(),
             groups: Vec::new(),
             protected: Vec::new(),
-            kv: Vec::new(),
+            rows: Vec::new(),
             at: vec![Vec::new(); queues.len()],
             scale: 1.0,
         };
+        let mut pieces = Vec::new();
         for (q, queue) in queues.iter().enumerate() {
-            let l = q / 2;
             for b in queue {
                 p.at[q].push(p.scores.len());
-                let heads = if b.kind == UnitKind::KvGroup { b.members.len() } else { 0 };
-                p.push(b.score, b.cost as f64, l, false, heads as f64);
+                p.push(b.score, Piece { kind: b.kind, members: b.members.len(), cost: b.cost as f64, block: q / 2 }, &mut pieces);
             }
         }
+        let removable = p.scores.len();
         for l in 0..p.blocks {
-            let removable: u64 = queues[2 * l].iter().chain(&queues[2 * l + 1]).map(|b| b.cost).sum();
-            let stays = dims.block_params(l) - removable;
-            let heads: usize =
-                queues[2 * l].iter().filter(|b| b.kind == UnitKind::KvGroup).map(|b| b.members.len()).sum();
-            if stays > 0 {
-                p.push(0.0, stays as f64, l, true, (dims.blocks[l].kv_heads - heads) as f64);
+            for (q, kind) in [(2 * l, scores.info.attention_unit), (2 * l + 1, UnitKind::FfnChannel)] {
+                let (members, cost) = remainder(dims, l, kind, &queues[q]);
+                if cost > 0 {
+                    p.push(0.0, Piece { kind, members, cost: cost as f64, block: l }, &mut pieces);
+                }
             }
         }
+        p.protected = (0..p.scores.len()).map(|i| i >= removable).collect();
+        p.rows = params.budgets.rows(dims, &pieces, 1.0 - params.remove_fraction)?;
         // A few enormous scores must not swamp the solver's scaling; their order and that of the rest is what counts.
         let mean = p.scores.iter().sum::<f64>() / p.scores.len().max(1) as f64;
         p.scale = if mean > 0.0 { mean } else { 1.0 };
-        p
+        Ok(p)
     }
 
-    fn push(&mut self, score: f64, cost: f64, group: usize, protected: bool, kv: f64) {
+    fn push(&mut self, score: f64, piece: Piece, pieces: &mut Vec<Piece>) {
         self.scores.push(score);
-        self.costs.push(cost);
-        self.groups.push(group);
-        self.protected.push(protected);
-        self.kv.push(kv);
+        self.costs.push(piece.cost);
+        self.groups.push(piece.block);
+        pieces.push(piece);
     }
 
     fn solve(&self, p: &Params, u0: &[f64]) -> Result<Allocation> {
-        let all: f64 = self.kv.iter().sum();
-        let rows: Vec<BudgetRow> =
-            p.kv_keep_fraction.iter().map(|f| BudgetRow { costs: self.kv.clone(), limit: f * all }).collect();
+        let row = |r: &Row| BudgetRow { costs: r.amounts.clone(), limit: r.limit };
+        let rows: Vec<BudgetRow> = self.rows.iter().map(row).collect();
         let solved = budget_qp(&Budget {
             scores: &self.scores,
             costs: &self.costs,
@@ -205,13 +205,15 @@ impl Program {
         })?;
         bail_if(!solved.status.is_usable(), || {
             Fault::numerical(format!("the selection program ended as {:?}", solved.status))
-                .help("loosen `min_keep`, `max_keep` or `kv_keep_fraction`, or lower `remove_fraction`")
+                .help("loosen `min_keep`, `max_keep` or `budgets`, or lower `remove_fraction`")
         })?;
         Ok(solved)
     }
 
     /// Takes bundles in order of z, then score per cost, while they fit into the budget of weights that go.
-    fn round(&self, queues: &[Queue], solved: &Allocation, budget: u64) -> Vec<usize> {
+    ///
+    /// Bundles that a further budget needs gone come first: a budget of weights filled with others would break it.
+    fn round(&self, queues: &[Queue], solved: &Allocation, budget: u64) -> Result<Vec<usize>> {
         let key = |&(q, i): &(usize, usize)| {
             let unit = self.at[q][i];
             // Digits below the solver's accuracy must not decide.
@@ -223,7 +225,37 @@ impl Program {
             let ((za, ra), (zb, rb)) = (key(a), key(b));
             za.cmp(&zb).then(ra.total_cmp(&rb))
         });
-        super::global::take_in_order(queues, &order, budget)
+        let (mut taken, mut left) = (vec![0; queues.len()], budget);
+        for row in &self.rows {
+            let mut stays = self.stays(row, &taken);
+            for &(q, i) in &order {
+                let (amount, cost) = (row.amounts[self.at[q][i]], queues[q][i].cost);
+                if stays > row.limit && amount > 0.0 && i == taken[q] && cost <= left {
+                    taken[q] += 1;
+                    left -= cost;
+                    stays -= amount;
+                }
+            }
+            bail_if(stays > row.limit, || {
+                Fault::config(format!("`{}` cannot be met within `remove_fraction`", row.name))
+                    .help("raise `remove_fraction`, lower `channel_multiple` or loosen the budget")
+            })?;
+        }
+        Ok(super::global::take_more(queues, &order, taken, left))
+    }
+
+    /// What stays of a row.
+    fn stays(&self, row: &Row, taken: &[usize]) -> f64 {
+        let gone = self.at.iter().zip(taken).flat_map(|(at, &t)| &at[..t]).map(|&u| row.amounts[u]).sum::<f64>();
+        row.amounts.iter().sum::<f64>() - gone
+    }
+
+    /// Limit, what stays and the price of every further budget.
+    fn budgets(&self, solved: &Allocation, taken: &[usize]) -> Vec<serde_json::Value> {
+        let one = |(row, price): (&Row, &f64)| {
+            json!({"name": row.name, "limit": row.limit, "kept": self.stays(row, taken), "price": price})
+        };
+        self.rows.iter().zip(&solved.row_prices).map(one).collect()
     }
 
     /// How much more score goes than the relaxed optimum gives up, relative to all score.
@@ -232,6 +264,18 @@ impl Program {
         let rounded: f64 = self.at.iter().zip(taken).flat_map(|(at, &t)| &at[..t]).map(|&u| self.scores[u]).sum();
         (rounded - relaxed) / (self.scale * self.scores.len() as f64)
     }
+}
+
+/// Units of a kind in block `l` that no bundle of `queue` holds, and their weights.
+fn remainder(dims: &ModelDims, l: usize, kind: UnitKind, queue: &Queue) -> (usize, u64) {
+    let gone: usize = queue.iter().map(|b| b.members.len()).sum();
+    let members = kind.count(&dims.blocks[l]) - gone;
+    if kind == UnitKind::QueryHead {
+        // Keys and values stay whatever happens to query heads.
+        let group = dims.blocks[l].kv_heads as u64 * dims.unit_cost(l, UnitKind::KvGroup);
+        return (members, group - gone as u64 * dims.unit_cost(l, kind));
+    }
+    (members, members as u64 * dims.unit_cost(l, kind))
 }
 
 #[cfg(test)]
@@ -268,5 +312,22 @@ mod tests {
         let (_, taken, queues, _) = run(json!({"remove_fraction": 0.4, "gamma": 1e6, "owl_lambda": 0.15}), 40);
         let gone = |l: usize| spent(&queues[2 * l..2 * l + 2], &taken[2 * l..2 * l + 2]);
         assert!(gone(0) > gone(1) && gone(1) > gone(2), "{taken:?}");
+    }
+
+    #[test]
+    fn further_budgets_hold_after_rounding() {
+        let (_, taken, queues, selected) = run(json!({"remove_fraction": 0.4, "budgets": {"kv_keep_fraction": 0.5}}), 40);
+        let heads: usize = queues.iter().zip(&taken).step_by(2).map(|(_, t)| t).sum();
+        // Nine groups: at least five must go.
+        assert!(heads >= 5, "{taken:?}");
+        assert_eq!(selected.details["budgets"][0]["kept"], 9.0 - heads as f64);
+        let p: Params = serde_json::from_value(
+            json!({"remove_fraction": 0.05, "min_keep": 0.0, "budgets": {"macs_keep_fraction": 0.2}}),
+        )
+        .unwrap();
+        let mut s = scores(UnitKind::KvGroup, Scale::Damage);
+        s.info.outlier_share = Some(vec![0.1; 3]);
+        let queues = bundles(&s, &LIMITS);
+        assert!(Qp::select(&p, &s, &queues, s.info.dims.decoder_params() / 20).is_err());
     }
 }

@@ -22,7 +22,9 @@ pub struct Shift<'a> {
 impl Shift<'_> {
     pub(crate) fn check(&self, linear: &Linear<'_>) -> Result<()> {
         let (n, d) = (linear.channels(), linear.outputs());
-        bail_if(self.cross.len() != n * d, || Fault::internal(format!("a shift of {n} × {d} needs {} entries", n * d)))?;
+        bail_if(self.cross.len() != n * d, || {
+            Fault::internal(format!("a shift of {n} × {d} needs {} entries", n * d))
+        })?;
         let finite = self.energy.is_finite() && self.cross.iter().all(|v| v.is_finite());
         bail_if(!finite, || Fault::data("the target of a repair has an entry that is not finite"))
     }

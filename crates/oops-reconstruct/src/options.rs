@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Damping {
             type Value = Damping;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or `auto` for `damping`")
+                f.write_str("a number or `auto`")
             }
 
             fn visit_f64<E: de::Error>(self, value: f64) -> std::result::Result<Damping, E> {
@@ -106,7 +106,7 @@ pub(crate) enum Target {
     /// What its own dense weights give there.
     #[default]
     Own,
-    /// What the module gives on the dense model's stream. A trap: massive tokens own this fit.
+    /// What the module gives on the dense model's stream. A trap where a few massive tokens own the fit.
     Dense,
     /// What the pruned residual stream lacks to be the dense model's after the module.
     Residual,

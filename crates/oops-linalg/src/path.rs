@@ -31,7 +31,7 @@ pub fn ridge_path(
     }
     let matrix = Dense::gather(kept, kept, |i, j| h.get(i, j));
     let sides = right_sides(linear, kept, &removed, shift)?;
-    lambdas.iter().map(|&lambda| solve(linear, kept, Damped::of(&matrix, lambda)?, &sides)).collect()
+    lambdas.iter().map(|&lambda| Ok(solve(linear, kept, Damped::of(&matrix, lambda)?, &sides))).collect()
 }
 
 /// Outputs that one task solves for; depends on their number alone.
@@ -58,8 +58,8 @@ fn right_sides(linear: &Linear<'_>, kept: &[usize], removed: &[usize], shift: Op
     Ok(sides)
 }
 
-fn solve(linear: &Linear<'_>, kept: &[usize], damped: Damped, sides: &Mat<f64>) -> Result<Ridge> {
-    let Some(factor) = &damped.factor else { return Ok(plain_cut(linear, kept, damped.status, damped.damping)) };
+fn solve(linear: &Linear<'_>, kept: &[usize], damped: Damped, sides: &Mat<f64>) -> Ridge {
+    let Some(factor) = &damped.factor else { return plain_cut(linear, kept, damped.status, damped.damping) };
     let (d, width) = (linear.outputs(), width(linear.outputs()));
     let mut weight = linear.rows(kept);
     let v = MatMut::from_row_major_slice_mut(&mut weight, kept.len(), d);
@@ -71,7 +71,7 @@ fn solve(linear: &Linear<'_>, kept: &[usize], damped: Damped, sides: &Mat<f64>) 
             (0..kept.len()).for_each(|i| v[(i, j)] = (f64::from(v[(i, j)]) + x[(i, j)]) as f32);
         }
     });
-    Ok(Ridge { weight, status: damped.status, condition: Some(factor.condition()), damping: damped.damping })
+    Ridge { weight, status: damped.status, condition: Some(factor.condition()), damping: damped.damping }
 }
 
 #[cfg(test)]

@@ -149,12 +149,11 @@ impl<'a> Judge<'a> {
     /// Squared error relative to the energy of the target; what a silent target asks for is silence.
     fn error(&self, repair: &Repair) -> Result<f64> {
         let kept = &self.module.kept;
-        let [error, energy] = match &self.tokens.shift {
-            Some(shift) => shifted_error(&self.linear, kept, &repair.weight, &shift.view())?,
-            None => {
-                let bias = repair.bias.as_ref().map(|values| Bias { values, means: &self.tokens.mean });
-                [error_energy(&self.linear, kept, &repair.weight, bias)?, self.energy]
-            }
+        let [error, energy] = if let Some(shift) = &self.tokens.shift {
+            shifted_error(&self.linear, kept, &repair.weight, &shift.view())?
+        } else {
+            let bias = repair.bias.as_ref().map(|values| Bias { values, means: &self.tokens.mean });
+            [error_energy(&self.linear, kept, &repair.weight, bias)?, self.energy]
         };
         Ok(if error == 0.0 { 0.0 } else { error / energy })
     }

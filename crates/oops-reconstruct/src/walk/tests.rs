@@ -16,7 +16,7 @@ use crate::{
     guard::Report,
     methods::ridge::{Params, RidgeRepair},
     stage::ReconstructStage,
-    testkit::{DIMS, artifact, config, inputs, model, plan, tokens},
+    testkit::{DIMS, artifact, inputs, model, plan, tokens},
 };
 
 type Ridge = ReconstructStage<RidgeRepair>;
@@ -154,7 +154,7 @@ fn the_best_damping_is_kept_and_every_try_reported() {
     for report in reports(&out) {
         let least = report.tried.iter().map(|t| t.error).fold(f64::INFINITY, f64::min);
         assert_eq!((report.tried.len(), report.error_repaired), (4, Some(least)));
-        assert!(report.tried.iter().any(|t| t.damping == report.damping && t.error == least));
+        assert!(report.tried.iter().any(|t| t.damping == report.damping && t.error <= least));
     }
 }
 
@@ -233,5 +233,4 @@ fn what_is_missing_or_meaningless_is_refused() {
     assert!(check(json!({ "stream": "dense" }), &["model", "plan", "stats"]).is_ok());
     assert!(check(json!({ "stream": "dense", "target": "dense" }), &["model", "plan", "stats"]).is_err());
     assert!(check(json!({ "damping": 11.0 }), &["model", "plan", "tokens"]).is_err());
-    assert_eq!(config(3).dims.blocks.len(), 3);
 }

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn agrees_with_the_interior_point_on_every_column() {
-        for (n, lambda, width) in [(80, 1e-3, 0.05), (120, 1e-2, 0.3), (256, 1e-3, 0.1)] {
+        for (n, lambda, width) in [(80, 1e-3, 0.05), (120, 1e-2, 0.3), (256, 1e-3, 0.1), (1024, 1e-3, 0.1)] {
             let (packed, w) = (massive_spectrum(51, 3 * n, n), normal(52, n * 3));
             let linear = Linear::new(Symmetric::packed(n, &packed).unwrap(), &w, 3).unwrap();
             let kept: Vec<usize> = (0..n).filter(|j| j % 3 != 1).collect();

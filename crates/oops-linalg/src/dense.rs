@@ -7,6 +7,7 @@ use rayon::prelude::*;
 const COLUMNS: usize = 32;
 
 /// rows × columns, column-major.
+#[derive(Clone)]
 pub(crate) struct Dense {
     rows: usize,
     values: Vec<f64>,

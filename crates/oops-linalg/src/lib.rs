@@ -7,6 +7,7 @@
 
 mod bounded;
 mod cholesky;
+mod cross;
 mod damped;
 mod dense;
 mod equality;
@@ -15,15 +16,19 @@ mod exchange;
 mod gram;
 mod inverse;
 mod linear;
+mod path;
 mod product;
 pub mod qp;
 mod ridge;
+mod sequence;
+mod shift;
 pub mod stats;
 mod symmetric;
 #[cfg(test)]
 mod testkit;
 
 pub use bounded::{Bounded, ridge_bounded};
+pub use cross::Cross;
 pub use damped::SolveStatus;
 pub use equality::ridge_equality;
 pub use error::{Bias, error_energy, output_energy, reconstruction_error};
@@ -31,5 +36,8 @@ pub use exchange::{Exchange, ExchangeOptions, exchange};
 pub use gram::Gram;
 pub use inverse::{Factored, inverse_diagonal, obs_channels, obs_groups};
 pub use linear::Linear;
+pub use path::ridge_path;
 pub use ridge::{Ridge, ridge, ridge_cross};
+pub use sequence::obs_sequence;
+pub use shift::{Shift, shifted_error};
 pub use symmetric::{Symmetric, packed_len};

@@ -1,12 +1,16 @@
 //! The guard: a repair is kept only if it beats the plain cut on tokens that it was not fitted on.
 
-use oops_core::Result;
-use oops_linalg::{Bias, error_energy, output_energy};
+use oops_core::{Result, Site};
+use oops_linalg::{Bias, error_energy, output_energy, shifted_error};
 use serde::{Deserialize, Serialize};
 
-use crate::problem::{Module, SiteTokens, Tokens};
+use crate::{
+    options::Search,
+    problem::{Module, SiteTokens, Tokens, install},
+};
 
 /// A repaired module and how it was found.
+#[derive(Clone)]
 pub(crate) struct Repair {
     /// V, |S| × outputs.
     pub(crate) weight: Vec<f32>,
@@ -16,6 +20,16 @@ pub(crate) struct Repair {
     pub(crate) condition: Option<f64>,
     /// How the solve ended.
     pub(crate) status: String,
+}
+
+/// A repair that was judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tried {
+    /// Relative damping λ; `None` for a method without one.
+    pub(crate) damping: Option<f64>,
+    /// Relative squared error on the judging tokens.
+    pub(crate) error: f64,
 }
 
 /// What the artifact says of one module.
@@ -28,58 +42,119 @@ pub(crate) struct Report {
     pub(crate) channels: [usize; 2],
     /// Relative squared error of the plain cut on the judging tokens; `None` without statistics.
     pub(crate) error_cut: Option<f64>,
-    /// The same after the repair that was kept.
+    /// The same after the repair that was kept, fitted on the fit tokens.
     pub(crate) error_repaired: Option<f64>,
     /// Whether the judging tokens were held out from the fit.
     pub(crate) judged_on_heldout: bool,
     /// Relative damping λ of the repair that was kept; `None` if the method has none or the cut was kept.
     pub(crate) damping: Option<f64>,
+    /// Every repair that was judged, in order.
+    pub(crate) tried: Vec<Tried>,
     pub(crate) condition: Option<f64>,
     /// `cut`, `solved`, or what the solver said.
     pub(crate) status: String,
 }
 
-/// Fits a repair of a module on tokens with a damping.
-pub(crate) type Fit = dyn Fn(&Module, &Tokens, Option<f64>) -> Result<Repair>;
-
-/// Tries `repair` with each damping of `ladder` on the fit tokens; the first that beats the plain cut on the judging
-/// tokens is fitted again on all tokens and kept, otherwise the cut is.
-pub(crate) fn guarded(
-    module: &Module,
-    tokens: SiteTokens,
-    ladder: &[Option<f64>],
-    repair: &Fit,
-) -> Result<(Repair, Judgement)> {
-    let cut = module.cut();
-    let judge = tokens.judge();
-    let linear = module.linear(judge)?;
-    let energy = output_energy(&linear);
-    let relative = |r: &Repair| -> Result<f64> {
-        let bias = r.bias.as_ref().map(|values| Bias { values, means: &judge.mean });
-        Ok(ratio(error_energy(&linear, &module.kept, &r.weight, bias)?, energy))
-    };
-    let plain = Repair { weight: cut, bias: None, condition: None, status: "cut".to_owned() };
-    let error_cut = relative(&plain)?;
-    let heldout = tokens.heldout.is_some();
-    for &damping in ladder {
-        let error = relative(&repair(module, &tokens.fit, damping)?)?;
-        if error < error_cut {
-            let kept = repair(module, &tokens.all(), damping)?;
-            return Ok((kept, Judgement { error_cut, error_repaired: error, heldout, damping }));
+impl Report {
+    /// A module that is cut without statistics to judge it.
+    pub(crate) fn cut(block: usize, site: Site, channels: [usize; 2]) -> Self {
+        Self {
+            block,
+            site: site.to_string(),
+            channels,
+            error_cut: None,
+            error_repaired: None,
+            judged_on_heldout: false,
+            damping: None,
+            tried: Vec::new(),
+            condition: None,
+            status: "cut".to_owned(),
         }
     }
-    Ok((plain, Judgement { error_cut, error_repaired: error_cut, heldout, damping: None }))
 }
 
-/// Errors of the plain cut and of what was kept.
-pub(crate) struct Judgement {
-    pub(crate) error_cut: f64,
-    pub(crate) error_repaired: f64,
-    pub(crate) heldout: bool,
-    pub(crate) damping: Option<f64>,
+/// Fits one repair of a module on tokens for each of several dampings.
+pub(crate) type Fit<'a> = dyn Fn(&Module, &Tokens, &[f64]) -> Result<Vec<Repair>> + 'a;
+
+/// A method with its parameters, and which of its repairs to try.
+pub(crate) struct Guard<'a> {
+    pub(crate) search: Search,
+    pub(crate) fit: Box<Fit<'a>>,
 }
 
-/// An output without energy is reproduced by anything that is silent too.
-fn ratio(error: f64, energy: f64) -> f64 {
-    if error == 0.0 { 0.0 } else { error / energy }
+impl Guard<'_> {
+    /// Repairs the module at `site` of `block` and puts the result into the sliced `projection`.
+    pub(crate) fn repair(
+        &self,
+        block: usize,
+        site: Site,
+        module: &Module,
+        tokens: SiteTokens,
+        projection: &mut oops_model::Linear,
+    ) -> Result<Report> {
+        let (repair, report) = self.choose(module, tokens, Report::cut(block, site, module.widths()))?;
+        install(projection, module.outputs, &repair.weight, repair.bias.as_deref())?;
+        Ok(report)
+    }
+
+    /// Tries the rounds of the search on the fit tokens; the best of the first round that beats the plain cut on the
+    /// judging tokens is fitted again on all tokens and kept, otherwise the cut is.
+    fn choose(&self, module: &Module, tokens: SiteTokens, report: Report) -> Result<(Repair, Report)> {
+        let judge = Judge::new(module, tokens.judge())?;
+        let plain = Repair { weight: module.cut(), bias: None, condition: None, status: "cut".to_owned() };
+        let error_cut = judge.error(&plain)?;
+        let mut report = Report {
+            error_cut: Some(error_cut),
+            error_repaired: Some(error_cut),
+            judged_on_heldout: tokens.heldout.is_some(),
+            ..report
+        };
+        for round in self.search.rounds() {
+            let mut best: Option<(f64, f64)> = None;
+            for (&damping, repair) in round.iter().zip((self.fit)(module, &tokens.fit, &round)?) {
+                let error = judge.error(&repair)?;
+                report.tried.push(Tried { damping: self.search.report(damping), error });
+                // Not a number is never better, and of equals the milder repair, which comes later, is kept.
+                if error < error_cut && best.is_none_or(|(_, least)| error <= least) {
+                    best = Some((damping, error));
+                }
+            }
+            let Some((damping, error)) = best else { continue };
+            let kept = (self.fit)(module, &tokens.all(), &[damping])?.into_iter().next().unwrap_or(plain);
+            report.error_repaired = Some(error);
+            report.damping = self.search.report(damping);
+            report.condition = kept.condition;
+            report.status.clone_from(&kept.status);
+            return Ok((kept, report));
+        }
+        Ok((plain, report))
+    }
+}
+
+/// Errors of repairs of one module on one set of tokens.
+struct Judge<'a> {
+    module: &'a Module,
+    tokens: &'a Tokens,
+    linear: oops_linalg::Linear<'a>,
+    energy: f64,
+}
+
+impl<'a> Judge<'a> {
+    fn new(module: &'a Module, tokens: &'a Tokens) -> Result<Self> {
+        let linear = module.linear(tokens)?;
+        let energy = if tokens.shift.is_some() { 0.0 } else { output_energy(&linear) };
+        Ok(Self { module, tokens, linear, energy })
+    }
+
+    /// Squared error relative to the energy of the target; what a silent target asks for is silence.
+    fn error(&self, repair: &Repair) -> Result<f64> {
+        let kept = &self.module.kept;
+        let [error, energy] = if let Some(shift) = &self.tokens.shift {
+            shifted_error(&self.linear, kept, &repair.weight, &shift.view())?
+        } else {
+            let bias = repair.bias.as_ref().map(|values| Bias { values, means: &self.tokens.mean });
+            [error_energy(&self.linear, kept, &repair.weight, bias)?, self.energy]
+        };
+        Ok(if error == 0.0 { 0.0 } else { error / energy })
+    }
 }

@@ -11,6 +11,23 @@ pub(crate) struct Tokens {
     pub(crate) gram: Vec<f32>,
     /// E\[x\] per channel.
     pub(crate) mean: Vec<f64>,
+    /// What the target has beyond the module's own output X W; `None` where that output is the target.
+    pub(crate) shift: Option<Shift>,
+}
+
+/// D, the target minus X W, by its statistics; see [`oops_linalg::Shift`].
+pub(crate) struct Shift {
+    /// XᵀD/T, channels × outputs.
+    pub(crate) cross: Vec<f32>,
+    /// mean ‖d‖².
+    pub(crate) energy: f64,
+}
+
+impl Shift {
+    /// As the solvers see it.
+    pub(crate) fn view(&self) -> oops_linalg::Shift<'_> {
+        oops_linalg::Shift { cross: &self.cross, energy: self.energy }
+    }
 }
 
 /// Statistics of a module's input by split.
@@ -19,7 +36,8 @@ pub(crate) struct SiteTokens {
     pub(crate) fit: Tokens,
     /// Tokens that only judge; `None` if calibration held none out.
     pub(crate) heldout: Option<Tokens>,
-    counts: [u64; 2],
+    /// Tokens in either split.
+    pub(crate) counts: [u64; 2],
 }
 
 impl SiteTokens {
@@ -31,7 +49,7 @@ impl SiteTokens {
                 .help("statistics and model must belong together")
         })?;
         let of = |split: Split, c: &ChannelStats| -> Result<Tokens> {
-            Ok(Tokens { gram: read_gram(stats, block, site, split, n)?, mean: c.mean.clone() })
+            Ok(Tokens { gram: read_gram(stats, block, site, split, n)?, mean: c.mean.clone(), shift: None })
         };
         let heldout = (channels.heldout.count > 0).then(|| of(Split::Heldout, &channels.heldout)).transpose()?;
         let counts = [channels.fit.count, channels.heldout.count];
@@ -51,6 +69,10 @@ impl SiteTokens {
         let total = (self.counts[0] + self.counts[1]) as f64;
         let [a, b] = self.counts.map(|c| c as f64 / total);
         all.mean.iter_mut().zip(&heldout.mean).for_each(|(x, y)| *x = a * *x + b * y);
+        if let (Some(shift), Some(other)) = (&mut all.shift, &heldout.shift) {
+            mix_grams(&mut shift.cross, &other.cross, self.counts);
+            shift.energy = a * shift.energy + b * other.energy;
+        }
         all
     }
 }
@@ -65,13 +87,20 @@ pub(crate) struct Module {
     pub(crate) outputs: usize,
     /// Kept channels, ascending.
     pub(crate) kept: Vec<usize>,
+    /// Channels that a unit has here: those of a head, or one.
+    pub(crate) unit: usize,
 }
 
 impl Module {
-    /// From a projection (out × in).
-    pub(crate) fn new(projection: &oops_model::Linear, kept: Vec<usize>) -> Result<Self> {
+    /// From a projection (out × in) whose input has units of `unit` channels.
+    pub(crate) fn new(projection: &oops_model::Linear, kept: Vec<usize>, unit: usize) -> Result<Self> {
         let (outputs, channels) = dims(projection)?;
-        Ok(Self { weight: transposed(&projection.weight)?, channels, outputs, kept })
+        Ok(Self { weight: transposed(&projection.weight)?, channels, outputs, kept, unit })
+    }
+
+    /// Channels before and after the cut.
+    pub(crate) fn widths(&self) -> [usize; 2] {
+        [self.channels, self.kept.len()]
     }
 
     /// The linear map with the Gram matrix of `tokens`.
@@ -94,6 +123,22 @@ impl Module {
 
 fn dims(projection: &oops_model::Linear) -> Result<(usize, usize)> {
     projection.weight.dims2().map_err(|e| Fault::internal(format!("projection: {e}")))
+}
+
+/// The projection behind `site`.
+pub(crate) fn projection(block: &oops_model::Block, site: Site) -> &oops_model::Linear {
+    match site {
+        Site::AttnOut => &block.o,
+        Site::MlpDown => &block.down,
+    }
+}
+
+/// The same, to be changed.
+pub(crate) fn projection_mut(block: &mut oops_model::Block, site: Site) -> &mut oops_model::Linear {
+    match site {
+        Site::AttnOut => &mut block.o,
+        Site::MlpDown => &mut block.down,
+    }
 }
 
 /// Puts a repaired weight (|S| × outputs) and an added bias back into the sliced projection.
@@ -121,7 +166,7 @@ mod tests {
     fn what_is_taken_apart_goes_back_together() {
         let weight = matrix((0..6).map(|v| v as f32).collect(), 2, 3).unwrap();
         let mut projection = oops_model::Linear { weight: weight.clone(), bias: None };
-        let module = Module::new(&projection, vec![0, 2]).unwrap();
+        let module = Module::new(&projection, vec![0, 2], 1).unwrap();
         assert_eq!((module.cut(), module.removed()), (vec![0.0, 3.0, 2.0, 5.0], vec![1]));
         install(&mut projection, 2, &module.cut(), Some(&[1.0, -1.0])).unwrap();
         assert_eq!(values(&projection.weight).unwrap(), [0.0, 2.0, 3.0, 5.0]);
@@ -130,8 +175,11 @@ mod tests {
 
     #[test]
     fn splits_merge_by_their_counts() {
-        let tokens = |v: f32| Tokens { gram: vec![v], mean: vec![f64::from(v)] };
+        let shift = |v: f32| Some(Shift { cross: vec![v], energy: f64::from(v) });
+        let tokens = |v: f32| Tokens { gram: vec![v], mean: vec![f64::from(v)], shift: shift(v) };
         let all = SiteTokens { fit: tokens(1.0), heldout: Some(tokens(5.0)), counts: [3, 1] }.all();
         assert!((all.gram[0] - 2.0).abs() < 1e-6 && (all.mean[0] - 2.0).abs() < 1e-12);
+        let shift = all.shift.unwrap();
+        assert!((shift.cross[0] - 2.0).abs() < 1e-6 && (shift.energy - 2.0).abs() < 1e-12);
     }
 }

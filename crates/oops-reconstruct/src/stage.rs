@@ -1,56 +1,21 @@
-//! The loop over blocks, once for all methods: slice, repair both modules under the guard, write, resume.
+//! One stage for all methods: what it checks, and the loop over blocks on the dense stream. [`crate::walk`] is the other.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, time::Instant};
 
 use oops_artifact::{Artifact, Kind, SUMMARY, Sink, json, read_plan};
-use oops_core::{BlockDims, BlockPlan, Fault, Result, Site, bail_if};
-use oops_model::{Block, Checkpoint, slice_block, write_block};
+use oops_core::{Fault, Plan, Result, Site, bail_if};
+use oops_model::{Block, Checkpoint, DType, slice_block, write_block};
 use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, Workdir};
-use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
 use crate::{
-    guard::{Repair, Report, guarded},
-    output::{SaveAs, block_file, write_rest},
-    problem::{Module, SiteTokens, Tokens, install},
+    guard::{Guard, Report},
+    method::{Needs, Reconstructor},
+    options::{Options, Stream},
+    output::{block_file, write_rest},
+    problem::{Module, SiteTokens, projection, projection_mut},
+    walk::Walk,
 };
-
-/// Statistics that a method cannot do without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Needs {
-    /// None; with Gram matrices connected, errors are reported.
-    Nothing,
-    /// Gram matrices and means.
-    Gram,
-}
-
-/// A reconstruction method: one pure function of one module.
-pub(crate) trait Reconstructor: Send + Sync + 'static {
-    /// Parameters.
-    type Params: Serialize + DeserializeOwned + JsonSchema;
-    /// Stage name, `reconstruct.…`.
-    const NAME: &'static str;
-    /// Algorithm version.
-    const VERSION: u32;
-    /// One line for `oops stages`.
-    const ABOUT: &'static str;
-    /// What it needs.
-    const NEEDS: Needs;
-
-    /// Checks the parameters.
-    fn check(_params: &Self::Params) -> Result<()> {
-        Ok(())
-    }
-
-    /// Precision of the written weights.
-    fn dtype(params: &Self::Params) -> SaveAs;
-
-    /// Dampings to try, mildest first; `None` for a method without one; empty for the plain cut.
-    fn ladder(params: &Self::Params) -> Vec<Option<f64>>;
-
-    /// The repair of a module fitted on `tokens`.
-    fn repair(module: &Module, tokens: &Tokens, damping: Option<f64>) -> Result<Repair>;
-}
 
 /// The stage of a method.
 pub(crate) struct ReconstructStage<R>(PhantomData<R>);
@@ -60,19 +25,19 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
     const NAME: &'static str = R::NAME;
     const VERSION: u32 = R::VERSION;
     const ABOUT: &'static str = R::ABOUT;
-    const INPUTS: &'static [Port] =
-        &[Port::one("model", Kind::Model), Port::one("plan", Kind::Plan), Port::optional("stats", Kind::Stats)];
+    const INPUTS: &'static [Port] = &[
+        Port::one("model", Kind::Model),
+        Port::one("plan", Kind::Plan),
+        Port::optional("stats", Kind::Stats),
+        Port::optional("tokens", Kind::Tokens),
+    ];
     const OUTPUT: Kind = Kind::Model;
 
     fn check(params: &R::Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
         R::check(params)?;
-        let help = "connect a calibrate.activations stage with `gram: true`: `in: { …, stats: <stage> }`";
-        bail_if(R::NEEDS == Needs::Gram && !inputs.0.contains_key("stats"), || {
-            Fault::config(format!("`{}` needs activation statistics", R::NAME)).help(help)
-        })?;
-        bail_if(R::NEEDS == Needs::Gram && inputs.one("stats").gram == Some(false), || {
-            Fault::config(format!("`{}` needs Gram matrices, but `stats` has none", R::NAME)).help(help)
-        })?;
+        let options = R::options(params);
+        options.check()?;
+        check_inputs(R::NAME, R::NEEDS, options.stream, inputs)?;
         let model = inputs.one("model").model;
         for port in ["plan", "stats"] {
             if let (Some(a), Some(b)) = (&model, inputs.one(port).model) {
@@ -87,83 +52,151 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
     fn run(params: &R::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
         let source = inputs.one("model")?;
         let checkpoint = Checkpoint::open(&source.paths)?;
-        let dims = &checkpoint.config().dims;
-        let plan = read_plan(inputs.one("plan")?, dims)?;
-        let dtype = R::dtype(params).resolve(&checkpoint.config().dtype);
-        let stats = inputs.optional("stats").filter(|s| s.tree.0.keys().any(|n| n.starts_with("gram/")));
-        cx.progress.begin(dims.blocks.len() as u64, "blocks");
-        for (l, (widths, keep)) in dims.blocks.iter().zip(&plan.blocks).enumerate() {
-            cx.check_cancelled()?;
-            // The report goes first: a finished shard always has one.
-            if !(cx.work.is_done(&report_file(l)) && cx.work.is_done(&block_file(l))) {
-                let (block, reports) = one_block::<R>(params, &checkpoint.block(l)?, l, widths, keep, stats)
-                    .map_err(|f| f.at(format!("block {l}")))?;
-                cx.work.file(&report_file(l), &mut |path| json::write(path, &reports))?;
-                cx.work.write(&block_file(l), |path| write_block(path, l, &block, &dtype))?;
-            }
-            cx.progress.advance(1);
-        }
+        let plan = read_plan(inputs.one("plan")?, &checkpoint.config().dims)?;
+        let options = R::options(params);
+        let dtype = options.dtype.resolve(&checkpoint.config().dtype);
+        let guard = Guard {
+            search: options.search.clone(),
+            fit: Box::new(|module, tokens, dampings| R::repairs(params, module, tokens, dampings)),
+        };
+        let job = Job { checkpoint: &checkpoint, plan: &plan, dtype: &dtype, guard: &guard, cx };
+        cx.progress.begin(plan.blocks.len() as u64, "blocks");
+        let seconds = match options.stream {
+            Stream::Dense => job.on_the_dense_stream(inputs.optional("stats"))?,
+            Stream::Pruned => Walk::run(&job, inputs.one("tokens")?, options.target)?,
+        };
+        cx.measure("modules", seconds);
         write_rest(&cx.work, source, &checkpoint, &plan, &dtype)?;
-        let reports: Vec<Vec<Report>> =
-            (0..dims.blocks.len()).map(|l| json::read(&cx.work.path(&report_file(l)))).collect::<Result<_>>()?;
-        let summary = serde_json::json!({
-            "method": R::NAME, "dims": plan.apply(dims), "modules": reports.concat(),
-        });
-        cx.work.file(SUMMARY, &mut |path| json::write(path, &summary))
+        job.summarise(R::NAME, &options)
     }
+}
+
+/// Fails unless what a method fits on is connected.
+fn check_inputs(name: &str, needs: Needs, stream: Stream, inputs: &PortFacts) -> Result<()> {
+    if stream == Stream::Pruned {
+        return bail_if(!inputs.0.contains_key("tokens"), || {
+            Fault::config(format!("`{name}` on the pruned stream needs calibration tokens"))
+                .help("connect a source.text stage: `in: { …, tokens: <stage> }`, or leave `stream` at `dense`")
+        });
+    }
+    let help = "connect a calibrate.activations stage with `gram: true`: `in: { …, stats: <stage> }`";
+    bail_if(needs == Needs::Gram && !inputs.0.contains_key("stats"), || {
+        Fault::config(format!("`{name}` needs activation statistics")).help(help)
+    })?;
+    bail_if(needs == Needs::Gram && inputs.one("stats").gram == Some(false), || {
+        Fault::config(format!("`{name}` needs Gram matrices, but `stats` has none")).help(help)
+    })
+}
+
+/// What both loops over blocks work with.
+pub(crate) struct Job<'a> {
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) plan: &'a Plan,
+    /// Precision of the written weights.
+    pub(crate) dtype: &'a DType,
+    pub(crate) guard: &'a Guard<'a>,
+    pub(crate) cx: &'a Cx<'a>,
+}
+
+/// Seconds that one module took, by what they went into.
+#[derive(Default, Serialize)]
+pub(crate) struct Seconds {
+    pub(crate) block: usize,
+    pub(crate) site: String,
+    /// Reading or making the statistics.
+    pub(crate) statistics: f64,
+    /// Solving and judging.
+    pub(crate) repair: f64,
+    /// Moving the stream behind the module.
+    pub(crate) advance: f64,
+}
+
+impl Seconds {
+    pub(crate) fn of(block: usize, site: Site) -> Self {
+        Self { block, site: site.to_string(), ..Self::default() }
+    }
+}
+
+/// Adds the time of `f` to `slot`.
+pub(crate) fn timed<T>(slot: &mut f64, f: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let out = f();
+    *slot += start.elapsed().as_secs_f64();
+    out
 }
 
 fn report_file(l: usize) -> String {
     Workdir::state(&format!("report-{l:03}.json"))
 }
 
-fn one_block<R: Reconstructor>(
-    params: &R::Params,
-    dense: &Block,
-    l: usize,
-    widths: &BlockDims,
-    keep: &BlockPlan,
-    stats: Option<&Artifact>,
-) -> Result<(Block, Vec<Report>)> {
-    let mut block = slice_block(dense, keep)?;
-    let mut reports = Vec::new();
-    for site in Site::ALL {
-        let kept: Vec<usize> = keep.channels(site, widths.head_dim).iter().map(|&c| c as usize).collect();
-        if kept.len() == widths.width(site) {
-            continue;
-        }
-        let (from, to) = match site {
-            Site::AttnOut => (&dense.o, &mut block.o),
-            Site::MlpDown => (&dense.down, &mut block.down),
-        };
-        let channels = [widths.width(site), kept.len()];
-        let report = |status: String| Report {
-            block: l,
-            site: site.to_string(),
-            channels,
-            error_cut: None,
-            error_repaired: None,
-            judged_on_heldout: false,
-            damping: None,
-            condition: None,
-            status,
-        };
-        let Some(stats) = stats else {
-            reports.push(report("cut".to_owned()));
-            continue;
-        };
-        let module = Module::new(from, kept)?;
-        let tokens = SiteTokens::read(stats, l, site, channels[0])?;
-        let (repair, judged) = guarded(&module, tokens, &R::ladder(params), &R::repair).map_err(|f| f.at(site))?;
-        install(to, module.outputs, &repair.weight, repair.bias.as_deref())?;
-        reports.push(Report {
-            error_cut: Some(judged.error_cut),
-            error_repaired: Some(judged.error_repaired),
-            judged_on_heldout: judged.heldout,
-            damping: judged.damping,
-            condition: repair.condition,
-            ..report(repair.status)
-        });
+impl Job<'_> {
+    /// Kept channels of a site of block `l`.
+    pub(crate) fn kept(&self, l: usize, site: Site) -> Vec<usize> {
+        let head_dim = self.checkpoint.config().dims.blocks[l].head_dim;
+        self.plan.blocks[l].channels(site, head_dim).iter().map(|&c| c as usize).collect()
     }
-    Ok((block, reports))
+
+    /// The module behind a site of block `l`, whose dense weights are in `dense`; `None` if nothing of it goes.
+    pub(crate) fn module(&self, l: usize, site: Site, dense: &Block) -> Result<Option<Module>> {
+        let (kept, unit) = (self.kept(l, site), if site == Site::AttnOut { dense.dims.head_dim } else { 1 });
+        let cut = kept.len() < dense.dims.width(site);
+        cut.then(|| Module::new(projection(dense, site), kept, unit)).transpose()
+    }
+
+    /// Whether block `l` and its report are finished.
+    pub(crate) fn is_done(&self, l: usize) -> bool {
+        self.cx.work.is_done(&report_file(l)) && self.cx.work.is_done(&block_file(l))
+    }
+
+    /// Writes block `l`. The report goes first: a finished shard always has one.
+    pub(crate) fn write(&self, l: usize, block: &Block, reports: &[Report]) -> Result<()> {
+        self.cx.work.file(&report_file(l), &mut |path| json::write(path, &reports))?;
+        self.cx.work.write(&block_file(l), |path| write_block(path, l, block, self.dtype))
+    }
+
+    /// Repairs every block with the statistics of the dense stream; without Gram matrices, cuts.
+    fn on_the_dense_stream(&self, stats: Option<&Artifact>) -> Result<Vec<Seconds>> {
+        let stats = stats.filter(|s| s.tree.0.keys().any(|n| n.starts_with("gram/")));
+        let mut seconds = Vec::new();
+        for l in 0..self.plan.blocks.len() {
+            self.cx.check_cancelled()?;
+            if !self.is_done(l) {
+                self.one_block(l, stats, &mut seconds).map_err(|f| f.at(format!("block {l}")))?;
+            }
+            self.cx.progress.advance(1);
+        }
+        Ok(seconds)
+    }
+
+    fn one_block(&self, l: usize, stats: Option<&Artifact>, seconds: &mut Vec<Seconds>) -> Result<()> {
+        let dense = self.checkpoint.block(l)?;
+        let (mut block, mut reports) = (slice_block(&dense, &self.plan.blocks[l])?, Vec::new());
+        for site in Site::ALL {
+            let Some(module) = self.module(l, site, &dense)? else { continue };
+            let Some(stats) = stats else {
+                reports.push(Report::cut(l, site, module.widths()));
+                continue;
+            };
+            let mut time = Seconds::of(l, site);
+            let tokens = timed(&mut time.statistics, || SiteTokens::read(stats, l, site, module.channels))?;
+            let to = projection_mut(&mut block, site);
+            let repair = || self.guard.repair(l, site, &module, tokens, to).map_err(|f| f.at(site));
+            reports.push(timed(&mut time.repair, repair)?);
+            seconds.push(time);
+        }
+        self.write(l, &block, &reports)
+    }
+
+    fn summarise(&self, method: &str, options: &Options) -> Result<()> {
+        let report = |l| json::read::<Vec<Report>>(&self.cx.work.path(&report_file(l)));
+        let reports = (0..self.plan.blocks.len()).map(report).collect::<Result<Vec<_>>>()?;
+        let summary = serde_json::json!({
+            "method": method,
+            "stream": options.stream,
+            "target": options.target,
+            "dims": self.plan.apply(&self.checkpoint.config().dims),
+            "modules": reports.concat(),
+        });
+        self.cx.work.file(SUMMARY, &mut |path| json::write(path, &summary))
+    }
 }

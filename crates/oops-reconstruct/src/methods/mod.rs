@@ -1,8 +1,13 @@
 //! One file per reconstruction method. To add one: write the file, then name it in [`stages`].
 
 mod bias;
+mod bounded;
+mod equality;
 mod none;
-mod ridge;
+mod obs;
+pub(crate) mod ridge;
+mod scale;
+mod transfer;
 
 use oops_stage::{AnyStage, erase};
 
@@ -12,7 +17,12 @@ use crate::stage::ReconstructStage;
 pub fn stages() -> Vec<Box<dyn AnyStage>> {
     vec![
         erase::<ReconstructStage<bias::MeanBias>>(),
+        erase::<ReconstructStage<bounded::Bounded>>(),
+        erase::<ReconstructStage<equality::KeptMean>>(),
         erase::<ReconstructStage<none::PlainCut>>(),
+        erase::<ReconstructStage<obs::SequentialRemoval>>(),
         erase::<ReconstructStage<ridge::RidgeRepair>>(),
+        erase::<ReconstructStage<scale::UnitGains>>(),
+        erase::<ReconstructStage<transfer::Carriers>>(),
     ]
 }

@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     guard::Repair,
+    method::{Needs, Reconstructor},
+    options::{Options, Search, Stream, Target},
     output::SaveAs,
     problem::{Module, Tokens},
-    stage::{Needs, Reconstructor},
 };
 
 /// Parameters of the plain cut.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Params {
     /// Precision of the written weights: `auto` (as the source; f32 for quantised ones), `f32`, `f16`, `bf16`.
-    #[serde(default)]
     dtype: SaveAs,
 }
 
@@ -25,19 +25,15 @@ pub(crate) struct PlainCut;
 impl Reconstructor for PlainCut {
     type Params = Params;
     const NAME: &'static str = "reconstruct.none";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "the plain cut";
     const NEEDS: Needs = Needs::Nothing;
 
-    fn dtype(params: &Params) -> SaveAs {
-        params.dtype
+    fn options(params: &Params) -> Options {
+        Options { dtype: params.dtype, search: Search::Cut, stream: Stream::Dense, target: Target::Own }
     }
 
-    fn ladder(_: &Params) -> Vec<Option<f64>> {
-        Vec::new()
-    }
-
-    fn repair(module: &Module, _: &Tokens, _: Option<f64>) -> Result<Repair> {
+    fn repair(_: &Params, module: &Module, _: &Tokens, _: f64) -> Result<Repair> {
         Ok(Repair { weight: module.cut(), bias: None, condition: None, status: "cut".to_owned() })
     }
 }

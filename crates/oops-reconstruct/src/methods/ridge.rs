@@ -2,82 +2,95 @@
 //!
 //! *What it does.* Least squares on the kept channels: they learn to say what the removed ones said.
 //! *Formula.* V = (H_SS + λmI)⁻¹ (H_S,: W + λ m W_S), m = mean diag H_SS: one Cholesky factor per module, all outputs
-//! at once; damping pulls towards the plain cut W_S, never towards 0.
-//! *Needs.* Gram matrices of the dense stream. *Guard.* If the repair does not beat the cut on held-out tokens, λ grows
-//! tenfold up to 10, then the cut stays.
+//! at once; damping pulls towards the plain cut W_S, never towards 0. With another target, X W + D, XᵀD/T is added to
+//! the right side.
+//! *Needs.* Gram matrices of the dense stream, or tokens for the pruned one. *Guard.* If the repair does not beat the
+//! cut on held-out tokens, λ grows tenfold up to 10, then the cut stays.
 //! *When it misleads.* Text of another domain than the calibration's: mix domains in the calibration text.
 //! *Reference.* Frantar & Alistarh, OBC (arXiv 2208.11580) for the exact form; damping towards W_S is ours.
 
-use oops_core::{Fault, Result, bail_if};
-use oops_linalg::ridge;
+use oops_core::Result;
+use oops_linalg::{Ridge, ridge_path};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     guard::Repair,
+    method::Reconstructor,
+    options::{Damping, Options, Search, Stream, Target},
     output::SaveAs,
-    problem::{Module, Tokens},
-    stage::{Needs, Reconstructor},
+    problem::{Module, Shift, Tokens},
 };
 
 /// Parameters of ridge reconstruction.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Params {
-    /// λ, relative to the mean of diag H_SS.
-    damping: f64,
+    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
+    damping: Damping,
+    /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
+    stream: Stream,
+    /// On the pruned stream, what a module shall give: `own` (its dense weights' output there), `dense` (its output on the
+    /// dense stream) or `residual` (what the stream lacks to be the dense one).
+    target: Target,
     /// Precision of the written weights: `auto` (as the source; f32 for quantised ones), `f32`, `f16`, `bf16`.
     dtype: SaveAs,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { damping: 1e-3, dtype: SaveAs::Auto }
+        Self { damping: Damping::DEFAULT, stream: Stream::Dense, target: Target::Own, dtype: SaveAs::Auto }
     }
 }
-
-/// Damping above which a repair is as good as none.
-const MOST_DAMPING: f64 = 10.0;
 
 pub(crate) struct RidgeRepair;
 
 impl Reconstructor for RidgeRepair {
     type Params = Params;
     const NAME: &'static str = "reconstruct.ridge";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "least squares on the kept channels, damped towards the plain cut, guarded";
-    const NEEDS: Needs = Needs::Gram;
 
-    fn check(params: &Params) -> Result<()> {
-        bail_if(!(0.0..=MOST_DAMPING).contains(&params.damping), || {
-            Fault::config(format!("`damping` is {}, but must be in 0…{MOST_DAMPING}", params.damping))
-        })
+    fn options(params: &Params) -> Options {
+        Options {
+            dtype: params.dtype,
+            search: Search::Damped(params.damping),
+            stream: params.stream,
+            target: params.target,
+        }
     }
 
-    fn dtype(params: &Params) -> SaveAs {
-        params.dtype
+    fn repair(params: &Params, module: &Module, tokens: &Tokens, damping: f64) -> Result<Repair> {
+        Ok(Self::repairs(params, module, tokens, &[damping])?.remove(0))
     }
 
-    fn ladder(params: &Params) -> Vec<Option<f64>> {
-        let next = |&l: &f64| Some(if l == 0.0 { 1e-6 } else { 10.0 * l });
-        std::iter::successors(Some(params.damping), next).take_while(|&l| l <= MOST_DAMPING).map(Some).collect()
+    fn repairs(_: &Params, module: &Module, tokens: &Tokens, dampings: &[f64]) -> Result<Vec<Repair>> {
+        let shift = tokens.shift.as_ref().map(Shift::view);
+        let found = ridge_path(&module.linear(tokens)?, &module.kept, dampings, shift.as_ref())?;
+        Ok(found.into_iter().map(Repair::from).collect())
     }
+}
 
-    fn repair(module: &Module, tokens: &Tokens, damping: Option<f64>) -> Result<Repair> {
-        let solved = ridge(&module.linear(tokens)?, &module.kept, damping.unwrap_or_default())?;
-        let status = format!("{:?}", solved.status).to_lowercase();
-        Ok(Repair { weight: solved.weight, bias: None, condition: solved.condition, status })
+impl From<Ridge> for Repair {
+    fn from(found: Ridge) -> Self {
+        let status = format!("{:?}", found.status).to_lowercase();
+        Self { weight: found.weight, bias: None, condition: found.condition, status }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testkit::{case, error};
 
     #[test]
-    fn the_ladder_climbs_by_tens() {
-        let ladder = |damping| RidgeRepair::ladder(&Params { damping, ..Params::default() });
-        assert_eq!(ladder(1.0), [Some(1.0), Some(10.0)]);
-        assert_eq!(ladder(0.0)[..2], [Some(0.0), Some(1e-6)]);
+    fn one_repair_per_damping_and_all_beat_the_cut() {
+        let (module, tokens) = case(24, 5, 1);
+        let params = Params::default();
+        let found = RidgeRepair::repairs(&params, &module, &tokens, &[1e-4, 1e-1]).unwrap();
+        let single = RidgeRepair::repair(&params, &module, &tokens, 1e-1).unwrap();
+        assert_eq!(found[1].weight, single.weight);
+        let [mild, hard, cut] = [&found[1].weight, &found[0].weight, &module.cut()].map(|v| error(&module, &tokens, v));
+        assert!(hard < mild && mild < cut, "{hard} {mild} {cut}");
     }
 }

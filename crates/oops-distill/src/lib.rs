@@ -1,6 +1,6 @@
 //! Distillation: a student's weights trained on the outputs of its teacher.
 //!
-//! `distill.blockwise` walks the blocks: [`AdamW`] fits each to the dense block's output on the student's own residual
+//! `distill.blockwise` walks the blocks: AdamW fits each to the dense block's output on the student's own residual
 //! stream, the guard keeps the best weights by error on held-out sequences, and every finished block is a checkpoint.
 
 mod adamw;
@@ -19,8 +19,6 @@ mod testkit;
 
 use oops_core::Fault;
 use oops_stage::{AnyStage, erase};
-
-pub use adamw::{AdamW, Moments};
 
 /// The stages of this crate.
 pub fn stages() -> Vec<Box<dyn AnyStage>> {

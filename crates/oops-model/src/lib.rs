@@ -29,7 +29,7 @@ pub use block::{Block, Linear, Role};
 pub use ceiling::gemm_ceiling;
 pub use checkpoint::Checkpoint;
 pub use config::{DType, ModelConfig, Rope, RopeScaling};
-pub use decoder::{Decoder, GradTap, cross_entropy};
+pub use decoder::{Decoder, GradTap, Tape, cross_entropy};
 pub use family::Family;
 pub use hf::write::{hf_config, hf_index, shard_contents, write_block, write_outer};
 pub use host::{matrix, transposed, values, vector, with_values};

@@ -2,9 +2,10 @@
 //!
 //! Two forms of the same arithmetic: [`fast`] works on slices with our own kernels and serves frozen f32 weights in
 //! host memory; [`plain`] uses tensor operations only, so it runs on any device and carries gradients. [`tape`],
-//! [`backward`] and [`head`] are the gradients of [`fast`], by hand.
+//! [`backward`], [`head`] and [`divergence`] are the gradients of [`fast`], by hand.
 
 mod backward;
+mod divergence;
 mod fast;
 mod flat;
 mod head;
@@ -15,6 +16,7 @@ use candle_core::{DType, Device, Tensor};
 use oops_core::{Fault, Result, Site, bail_if};
 
 use crate::{Block, ModelConfig, kernels, kernels::RopeTable, lift::Lift};
+pub use divergence::{Divergence, Head};
 use flat::flat;
 pub use tape::Tape;
 

@@ -10,8 +10,10 @@
 
 mod fit;
 mod params;
+mod report;
 mod resume;
 mod student;
+mod teacher;
 
 use oops_artifact::{Kind, SUMMARY, Sink, json};
 use oops_core::Result;

@@ -5,61 +5,16 @@ use std::time::Instant;
 use candle_core::Tensor;
 use oops_artifact::TokenSet;
 use oops_core::{Class, Result, Rng};
-use oops_model::{Block, Checkpoint, DType, Decoder, load_tensors, save_tensors};
-use oops_stage::{Cx, Workdir};
-use serde::{Deserialize, Serialize};
+use oops_model::{Block, Checkpoint, DType, Decoder};
+use oops_stage::Cx;
 
 use super::{
     params::Params,
+    report::{Clock, Point, Report},
     student::{Student, stack},
+    teacher,
 };
-use crate::{
-    adamw::AdamW,
-    order,
-    schedule::Schedule,
-    streams::{Split, advance, embed},
-};
-
-/// What training came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Report {
-    /// `trained`; `kept` if nothing beat the start; `exact` if the start has no divergence; `diverged` if loss or
-    /// gradient stopped being finite (the best weights before that are kept).
-    pub(crate) status: String,
-    /// Mean divergence per held-out token of the weights that came in, in nats.
-    pub(crate) divergence_before: f64,
-    /// The same of the weights that go out; never above `divergence_before`.
-    pub(crate) divergence_after: f64,
-    /// Peak of the learning rate.
-    pub(crate) learning_rate: f64,
-    /// Steps done, of `steps_planned`; fewer after an early stop.
-    pub(crate) steps: usize,
-    pub(crate) steps_planned: usize,
-    /// Step after which the kept weights were reached; 0 for the start.
-    pub(crate) best_step: usize,
-    pub(crate) curve: Vec<Point>,
-}
-
-/// One evaluation during training.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Point {
-    pub(crate) step: usize,
-    /// Mean loss of the steps since the last point.
-    pub(crate) loss: f64,
-    /// Mean divergence per held-out token, in nats.
-    pub(crate) heldout_divergence: f64,
-}
-
-/// Seconds spent in the parts of a run.
-#[derive(Default, Serialize)]
-pub(crate) struct Clock {
-    teacher: f64,
-    pub(crate) train: f64,
-    judge: f64,
-    checkpoint: f64,
-}
+use crate::{adamw::AdamW, order, schedule::Schedule, streams::Split};
 
 /// A student, what it is trained on, and how far it is.
 pub(crate) struct Fit<'a> {
@@ -96,7 +51,7 @@ impl<'a> Fit<'a> {
         let head = teacher.head()?;
         let student = Student::new(source, head, longest, params.temperature, params.lora_rank, &mut rng)?;
         let start = Instant::now();
-        let states = teacher_states(teacher, &Decoder::new(teacher.config(), longest)?, tokens, cx)?;
+        let states = teacher::states(teacher, &Decoder::new(teacher.config(), longest)?, tokens, cx)?;
         let clock = Clock { teacher: start.elapsed().as_secs_f64(), ..Clock::default() };
         let lengths: Vec<_> = split.fit.iter().map(|&i| (i, tokens.sequences[i].len())).collect();
         let per_epoch = order::epoch(&lengths, params.batch_sequences, &mut rng).len();
@@ -241,22 +196,4 @@ impl<'a> Fit<'a> {
     pub(crate) fn tokens(&self, part: &[usize]) -> usize {
         part.iter().map(|&i| self.tokens.sequences[i].len()).sum()
     }
-}
-
-/// The states that the teacher's head sees, one block in memory at a time; a killed run's are read back.
-fn teacher_states(teacher: &Checkpoint, decoder: &Decoder, tokens: &TokenSet, cx: &Cx<'_>) -> Result<Vec<Tensor>> {
-    let file = Workdir::state("teacher.bin");
-    let mut x = embed(teacher, decoder, tokens)?;
-    if cx.work.is_done(&file) {
-        load_tensors(&cx.work.path(&file), &mut x)?;
-        return Ok(x);
-    }
-    for l in 0..teacher.config().dims.blocks.len() {
-        cx.check_cancelled()?;
-        x = advance(decoder, &teacher.block(l)?, &x)?;
-    }
-    let norm = teacher.final_norm()?;
-    let states = x.iter().map(|x| decoder.normed(&norm, x)).collect::<Result<Vec<_>>>()?;
-    cx.work.write(&file, |path| save_tensors(path, &states))?;
-    Ok(states)
 }

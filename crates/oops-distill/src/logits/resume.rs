@@ -10,10 +10,7 @@ use oops_model::{Block, load_slices, load_tensors, save_slices, save_tensors};
 use oops_stage::Workdir;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    fit::{Fit, Report},
-    student::refill,
-};
+use super::{fit::Fit, report::Report, student::refill};
 use crate::trainable::Trainable;
 
 /// How far a run is.

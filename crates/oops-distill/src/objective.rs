@@ -54,14 +54,18 @@ pub(crate) fn error(f: &Tensor, target: &Target<'_>) -> Result<f64> {
     Ok(with_values(f, |f| with_values(target.y, |y| rows(f, y)))??.iter().sum())
 }
 
-/// Loss of a batch f `[B, T, hidden]`, divided by `scale`, and its gradient 2·w_t·(f_t − y_t)/`scale` of f's shape.
+/// Loss of a batch f `[N, hidden]`, whose sequences lie one after another in the order of `targets`, divided by `scale`,
+/// and its gradient 2·w_t·(f_t − y_t)/`scale` of f's shape.
 pub(crate) fn loss(f: &Tensor, targets: &[Target<'_>], scale: f64) -> Result<(f64, Tensor)> {
+    let tokens: usize = targets.iter().map(|t| t.weights.len()).sum();
+    bail_if(f.dims() != [tokens, width(f)?], || Fault::internal("outputs and targets differ in shape"))?;
     let mut gradient = values(f)?;
-    let mut total = 0.0;
-    let size = gradient.len() / targets.len().max(1);
-    for (gradient, target) in gradient.chunks_mut(size.max(1)).zip(targets) {
+    let (mut total, mut rest) = (0.0, gradient.as_mut_slice());
+    for target in targets {
         let width = width(target.y)?;
-        bail_if(target.y.elem_count() != size, || Fault::internal("output and target differ in shape"))?;
+        bail_if(target.y.dims() != [target.weights.len(), width], || Fault::internal("a target differs in shape"))?;
+        let (mine, others) = rest.split_at_mut(target.y.elem_count());
+        rest = others;
         let row = |((f, y), w): ((&mut [f32], &[f32]), &f32)| {
             let mut sum = 0.0;
             for (f, y) in f.iter_mut().zip(y) {
@@ -72,7 +76,7 @@ pub(crate) fn loss(f: &Tensor, targets: &[Target<'_>], scale: f64) -> Result<(f6
             sum * f64::from(*w)
         };
         let rows: Vec<f64> = with_values(target.y, |y| {
-            gradient.par_chunks_mut(width).zip(y.par_chunks(width)).zip(target.weights.par_iter()).map(row).collect()
+            mine.par_chunks_mut(width).zip(y.par_chunks(width)).zip(target.weights.par_iter()).map(row).collect()
         })?;
         total += rows.iter().sum::<f64>();
     }
@@ -108,10 +112,11 @@ mod tests {
         let target = || Target { y: &y, weights: &[1.0, 0.5] };
         // 0.25 + 0.5·(4 + 1) = 2.75.
         assert!((error(&f, &target()).unwrap() - 2.75).abs() < 1e-12);
-        let (value, gradient) = loss(&f.reshape((1, 2, 2)).unwrap(), &[target()], 2.0).unwrap();
+        let (value, gradient) = loss(&f, &[target()], 2.0).unwrap();
         assert!((value - 1.375).abs() < 1e-12);
         assert_eq!(values(&gradient).unwrap(), [0.5, 0.0, -1.0, 0.5]);
-        assert_eq!(gradient.dims(), [1, 2, 2]);
+        assert_eq!(gradient.dims(), [2, 2]);
+        assert!(loss(&f, &[target(), target()], 2.0).is_err());
     }
 
     #[test]

@@ -70,10 +70,6 @@ impl Default for Params {
 impl Params {
     /// Checks the values.
     pub(crate) fn check(&self) -> Result<()> {
-        let positive = |name: &str, v: f64| {
-            bail_if(!(v.is_finite() && v > 0.0), || Fault::config(format!("`{name}` must be above 0")))
-        };
-        let counted = |name: &str, n: usize| bail_if(n == 0, || Fault::config(format!("`{name}` must be at least 1")));
         positive("learning_rate", self.learning_rate)?;
         positive("clip", self.clip)?;
         counted("epochs", self.epochs)?;
@@ -81,13 +77,7 @@ impl Params {
         counted("evaluations_per_epoch", self.evaluations_per_epoch)?;
         counted("lora_rank", self.lora_rank.unwrap_or(1))?;
         bail_if(!(self.kappa.is_finite() && self.kappa >= 0.0), || Fault::config("`kappa` must be 0 or above"))?;
-        bail_if(!(0.0..1.0).contains(&self.warmup_fraction), || {
-            Fault::config("`warmup_fraction` must be at least 0 and below 1")
-        })?;
-        bail_if(!(self.heldout_fraction > 0.0 && self.heldout_fraction <= 0.5), || {
-            Fault::config("`heldout_fraction` must be above 0 and at most 0.5")
-                .help("the weights to keep are chosen on these sequences, so some are needed")
-        })
+        fractions(self.warmup_fraction, self.heldout_fraction)
     }
 
     /// How a block of `student` is trained.
@@ -104,4 +94,23 @@ impl Params {
             dtype: self.dtype.resolve(&student.dtype),
         }
     }
+}
+
+/// Fails unless `v` is above 0.
+pub(crate) fn positive(name: &str, v: f64) -> Result<()> {
+    bail_if(!(v.is_finite() && v > 0.0), || Fault::config(format!("`{name}` must be above 0")))
+}
+
+/// Fails unless `n` is at least 1.
+pub(crate) fn counted(name: &str, n: usize) -> Result<()> {
+    bail_if(n == 0, || Fault::config(format!("`{name}` must be at least 1")))
+}
+
+/// Checks `warmup_fraction` and `heldout_fraction`.
+pub(crate) fn fractions(warmup: f64, heldout: f64) -> Result<()> {
+    bail_if(!(0.0..1.0).contains(&warmup), || Fault::config("`warmup_fraction` must be at least 0 and below 1"))?;
+    bail_if(!(heldout > 0.0 && heldout <= 0.5), || {
+        Fault::config("`heldout_fraction` must be above 0 and at most 0.5")
+            .help("the weights to keep are chosen on these sequences, so some are needed")
+    })
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use oops_core::{Class, Result, Rng};
-use oops_model::{Block, DType, Decoder, ModelConfig, autograd};
+use oops_model::{Block, DType, Decoder};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -108,7 +108,6 @@ pub(crate) struct Point {
 
 /// A block before and while it is trained.
 pub(crate) struct Trainer<'a> {
-    pub(crate) config: &'a ModelConfig,
     pub(crate) decoder: &'a Decoder,
     pub(crate) recipe: &'a Recipe,
     pub(crate) data: Data<'a>,
@@ -143,14 +142,13 @@ impl Trainer<'_> {
             curve: Vec::new(),
         };
         let trainable = Trainable::new(block, recipe.lora_rank, &mut rng)?;
-        let vars = trainable.vars();
         let mut best = start;
-        if error == 0.0 || vars.is_empty() {
+        if error == 0.0 || trainable.tensors().next().is_none() {
             return Ok((best, report));
         }
         let schedule =
             Schedule { peak: recipe.learning_rate, warmup: (recipe.warmup_fraction * steps as f64) as usize, steps };
-        let mut adam = AdamW::new(&vars, recipe.clip);
+        let mut adam = AdamW::new(trainable.tensors(), recipe.clip);
         let (mut sum, mut since) = (0.0, 0);
         let mut diverged = false;
         'training: for _ in 0..recipe.epochs {
@@ -194,21 +192,24 @@ impl Trainer<'_> {
     /// One step on a batch of sequences; its loss, or `None` if loss or gradient are not finite.
     fn step(&self, trainable: &Trainable, adam: &mut AdamW, batch: &[usize], rate: f64) -> Result<Option<f64>> {
         let x: Vec<&Tensor> = batch.iter().map(|&i| &self.data.x[i]).collect();
-        let x = Tensor::stack(&x, 0).map_err(fault)?;
-        let f = autograd::block_forward(self.config, &trainable.block()?, &x)?;
+        let x = Tensor::cat(&x, 0).map_err(fault)?;
         let targets: Vec<Target<'_>> = batch.iter().map(|&i| self.data.target(i)).collect();
-        let tokens: usize = targets.iter().map(|t| t.weights.len()).sum();
-        let (loss, gradient) = objective::loss(&f, &targets, self.data.scale * tokens as f64)?;
+        let lengths: Vec<usize> = targets.iter().map(|t| t.weights.len()).collect();
+        let block = trainable.block()?;
+        let (f, tape) = self.decoder.block_recorded(&block, &x, &lengths)?;
+        let scale = self.data.scale * lengths.iter().sum::<usize>() as f64;
+        let (loss, gradient) = objective::loss(&f, &targets, scale)?;
         if !loss.is_finite() {
             return Ok(None);
         }
-        // The derivative of ⟨f, gradient⟩ by f is the gradient.
-        let grads = (&f * gradient).and_then(|p| p.sum_all()?.backward()).map_err(fault)?;
-        let all: Vec<Option<&Tensor>> = adam.vars().iter().map(|v| grads.get(v)).collect();
-        match adam.step(&all, rate) {
+        let (_, weights) = self.decoder.block_backward(&block, &x, tape, &gradient)?;
+        match adam.step(trainable.tensors(), &trainable.gradients(&weights)?, rate) {
             Ok(_) => Ok(Some(loss)),
             Err(e) if e.class() == Class::Numerical => Ok(None),
             Err(e) => Err(e),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,6 @@ impl<'a> Walk<'a> {
         self.y = timed(&mut self.clock.teacher, || advance(&self.decoders[1], &dense, before))?;
         drop(dense);
         let trainer = Trainer {
-            config: self.student.config(),
             decoder: &self.decoders[0],
             recipe: &self.recipe,
             data: Data::new(&self.x, &self.y, &self.split, self.params.kappa)?,

@@ -20,6 +20,21 @@ pub fn save_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = &'a Tenso
     tensors.into_iter().try_for_each(|t| with_values(t, &mut write)?)
 }
 
+/// Writes slices as [`save_tensors`] writes tensors.
+pub fn save_slices<'a>(path: &Path, slices: impl IntoIterator<Item = &'a [f32]>) -> Result<()> {
+    let fault = |e: std::io::Error| Fault::writing(path, &e);
+    let mut file = File::create(path).map_err(fault)?;
+    slices.into_iter().try_for_each(|v| file.write_all(bytemuck::cast_slice(v)).map_err(fault))
+}
+
+/// Fills slices from a file that [`save_slices`] wrote from slices of the same lengths.
+pub fn load_slices<'a>(path: &Path, slices: impl IntoIterator<Item = &'a mut [f32]>) -> Result<()> {
+    let fault = |e: std::io::Error| Fault::reading(path, &e);
+    let mut file = File::open(path).map_err(fault)?;
+    slices.into_iter().try_for_each(|v| file.read_exact(bytemuck::cast_slice_mut(v)).map_err(fault))?;
+    at_end(&mut file, path)
+}
+
 /// Replaces the values of f32 tensors by those of a file that [`save_tensors`] wrote for tensors of the same shapes.
 pub fn load_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = &'a mut Tensor>) -> Result<()> {
     let fault = |e: std::io::Error| Fault::reading(path, &e);
@@ -29,7 +44,11 @@ pub fn load_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = &'a mut T
         file.read_exact(bytemuck::cast_slice_mut(&mut values)).map_err(fault)?;
         *tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).lift()?;
     }
-    let rest = file.read(&mut [0; 1]).map_err(fault)?;
+    at_end(&mut file, path)
+}
+
+fn at_end(file: &mut File, path: &Path) -> Result<()> {
+    let rest = file.read(&mut [0; 1]).map_err(|e| Fault::reading(path, &e))?;
     bail_if(rest != 0, || Fault::data("checkpoint is longer than what it holds").at(path.display()))
 }
 
@@ -49,6 +68,12 @@ mod tests {
         assert_eq!(values(&back[1]).unwrap(), [5.0, -8.5]);
         assert!(load_tensors(&path, &mut back[..1]).is_err());
         assert!(load_tensors(&path, &mut [of(vec![0.0; 8], 4)]).is_err());
+        let mut flat = [vec![0.0; 5], vec![0.0; 1]];
+        load_slices(&path, flat.iter_mut().map(Vec::as_mut_slice)).unwrap();
+        assert_eq!(flat, [vec![1.0, 2.0, 3.0, 4.0, 5.0], vec![-8.5]]);
+        assert!(load_slices(&path, [flat[0].as_mut_slice()]).is_err());
+        save_slices(&path, flat.iter().map(Vec::as_slice)).unwrap();
+        load_tensors(&path, &mut back).unwrap();
         std::fs::remove_file(path).unwrap();
     }
 }

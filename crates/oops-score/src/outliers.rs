@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn the_writer_of_a_massive_dimension_is_found() {
         // Rows of down in the testkit: (1, 2, 3), (4, 5, 6); max|x| of its channels below.
-        let mut tiny = crate::view::testkit::tiny();
-        tiny.stats[Site::MlpDown as usize].max_abs = vec![1.0, 10.0, 2.0];
+        let tiny = crate::view::testkit::tiny();
         let mut view = tiny.view();
+        view.stats[Site::MlpDown as usize].max_abs = vec![1.0, 10.0, 2.0];
         assert!(writers(&view, Site::MlpDown, 0.5).unwrap().is_empty());
         view.massive_dimensions = vec![(1, 60.0)];
         // Contributions to dimension 1: 4, 50, 12 of 60.

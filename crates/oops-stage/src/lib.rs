@@ -129,7 +129,8 @@ pub trait Stage: Send + Sync + 'static {
     const OUTPUT: Kind;
     /// Whether the pipeline's seed changes the output (only then is it part of the key).
     const SEEDED: bool = false;
-    /// Parameters that only say where something lies, and so are not part of the key.
+    /// Parameters that change no byte of the output (where something lies, how often a run is checkpointed), and so are
+    /// not part of the key.
     const UNKEYED: &'static [&'static str] = &[];
 
     /// Files outside the store that the stage reads; relative paths are relative to `base`.

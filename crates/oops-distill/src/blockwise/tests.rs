@@ -7,8 +7,8 @@ use std::{
 
 use candle_core::Tensor;
 use oops_artifact::{Artifact, json};
-use oops_core::BlockDims;
-use oops_model::Block;
+use oops_core::{BlockDims, ModelDims};
+use oops_model::{Block, Checkpoint};
 use oops_stage::{NoProgress, Progress, Workdir};
 use serde_json::{Value, json};
 
@@ -150,7 +150,7 @@ fn threads_do_not_change_a_bit() {
 #[test]
 fn pairs_that_do_not_belong_together_and_wrong_parameters_are_refused() {
     let dims = |hidden| ModelDims { hidden, vocab: 50, tied: true, gated: true, blocks: vec![DIMS; 2] };
-    assert!(check_pair(&dims(16), &dims(16)).is_ok() && check_pair(&dims(16), &dims(32)).is_err());
+    assert!(pair::check(&dims(16), &dims(16)).is_ok() && pair::check(&dims(16), &dims(32)).is_err());
     let check = |changes| Blockwise::check(&params(changes), &PortFacts::default(), &[]).is_ok();
     assert!(check(json!({})) && check(json!({ "lora_rank": 8, "kappa": 0.0 })));
     for wrong in [

@@ -1,73 +1,124 @@
-//! Vector-Jacobian products on slices: the gradient at a block's input, and at its sites, from that at its output.
+//! The backward pass of a block on slices: gradients at its input, at its sites and, where asked for, of its weights,
+//! from that at its output.
 //!
-//! Weights get no gradient, so each projection costs one product dY·W. Inner activations are recomputed from the block's
-//! input, without the last projection, whose result no gradient needs: about twice the forward pass in all.
+//! A projection Y = X·Wᵀ + b costs one product for dX = dY·W and, with weights, one for dW = dYᵀ·X.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use oops_core::{Result, Site};
 
 use super::{
     Decoder, GradTap,
-    fast::{linear, matrix, shape},
+    fast::shape,
     flat::flat,
+    tape::{Heads, Tape},
 };
 use crate::{Block, Linear, kernels, lift::Lift};
 
-/// Queries and keys on their way: as projected (kept only where a norm follows), and as attention sees them.
-struct Heads {
-    raw: Option<Vec<f32>>,
-    turned: Vec<f32>,
+/// Gradients of one half's tensors, in the order of the fields of [`Block`].
+type Grads = Vec<Linear>;
+
+/// Gradient at a block's input, and those of its tensors where asked for.
+pub(super) struct Gradients {
+    pub(super) input: Vec<f32>,
+    pub(super) weights: Option<Block>,
 }
 
-/// See [`Decoder::block_grad`].
+/// The backward pass of `b` on `x`, whose forward pass is on `tape`, for the gradient `grad` at its output.
 pub(super) fn block(
     d: &Decoder,
     b: &Block,
-    x: &Tensor,
-    lengths: &[usize],
-    grad: &Tensor,
+    x: &[f32],
+    tape: Tape,
+    grad: &[f32],
     tap: &mut GradTap<'_>,
-) -> Result<Tensor> {
-    let (rows, x, grad) = (x.dim(0).lift()?, flat(x)?, flat(grad)?);
-    let mut h = vec![0.0; x.len()];
-    kernels::rms_norm(&x, &flat(&b.input_norm)?, d.norm_eps, &mut h);
-    let positions: Vec<u32> = lengths.iter().flat_map(|&n| 0..n as u32).collect();
-    let q = heads(d, &h, &positions, &b.q, b.q_norm.as_ref())?;
-    let k = heads(d, &h, &positions, &b.k, b.k_norm.as_ref())?;
-    let v = linear(&h, rows, &b.v)?;
-    let mixed = kernels::attention(&q.turned, &k.turned, &v, lengths, &shape(d, b));
-    let mut y = linear(&mixed, rows, &b.o)?;
-    kernels::add_into(&mut y, &x);
-
-    let mut dy = ffn(d, b, &y, &mut h, &grad, tap)?;
-    drop(y);
-    kernels::add_into(&mut dy, &grad);
-    let dmixed = linear_grad(&[(&dy, &b.o)], rows, b.dims.width(Site::AttnOut))?;
+    weights: bool,
+) -> Result<Gradients> {
+    let mut feed = ffn(d, b, &tape, grad, tap, weights)?;
+    let Tape { lengths, positions, attended, q, k, v, mixed, middle, fed, gate, up } = tape;
+    drop((middle, fed, gate, up));
+    kernels::add_into(&mut feed.input, grad);
+    let mut dmiddle = feed.input;
+    let rows = positions.len();
+    let dmixed = linear_grad(&[(&dmiddle, &b.o)], rows, b.dims.width(Site::AttnOut))?;
     tap(Site::AttnOut, &mixed, &dmixed)?;
+    let mut linears: Grads = Vec::new();
+    if weights {
+        linears.push(of_linear(&dmiddle, &mixed, &b.o)?);
+    }
     drop(mixed);
-    let inner = kernels::attention_grad(&q.turned, &k.turned, &v, &dmixed, lengths, &shape(d, b));
+    let inner = kernels::attention_grad(&q.turned, &k.turned, &v, &dmixed, &lengths, &shape(d, b));
     drop((v, dmixed));
-    let dq = heads_grad(d, q, inner.q, &positions, b.q_norm.as_ref())?;
-    let dk = heads_grad(d, k, inner.k, &positions, b.k_norm.as_ref())?;
+    let (dq, dq_norm) = heads_grad(d, q, inner.q, &positions, b.q_norm.as_ref())?;
+    let (dk, dk_norm) = heads_grad(d, k, inner.k, &positions, b.k_norm.as_ref())?;
+    if weights {
+        for (dy, layer) in [(&dq, &b.q), (&dk, &b.k), (&inner.v, &b.v)] {
+            linears.push(of_linear(dy, &attended, layer)?);
+        }
+    }
+    drop(attended);
     let dh = linear_grad(&[(&dq, &b.q), (&dk, &b.k), (&inner.v, &b.v)], rows, d.hidden)?;
-    kernels::add_into(&mut dy, &kernels::rms_norm_grad(&x, &flat(&b.input_norm)?, &dh, d.norm_eps).0);
-    matrix(dy, rows, d.hidden)
+    let (dx, dinput_norm) = kernels::rms_norm_grad(x, &flat(&b.input_norm)?, &dh, d.norm_eps);
+    kernels::add_into(&mut dmiddle, &dx);
+    let norms = [Some(dinput_norm), Some(feed.norm), dq_norm, dk_norm];
+    let weights = if weights { Some(assemble(b, linears, feed.linears, norms)?) } else { None };
+    Ok(Gradients { input: dmiddle, weights })
 }
 
-/// Gradient at the FFN's input `y` through its branch alone; `h` is scratch of the same size.
-fn ffn(d: &Decoder, b: &Block, y: &[f32], h: &mut [f32], grad: &[f32], tap: &mut GradTap<'_>) -> Result<Vec<f32>> {
-    let rows = y.len() / d.hidden.max(1);
-    kernels::rms_norm(y, &flat(&b.ffn_norm)?, d.norm_eps, h);
-    let (gate, up) = (linear(h, rows, &b.gate)?, linear(h, rows, &b.up)?);
+/// What the FFN's half gives: the gradient at its input through its branch alone, those of its norm, and of down, gate
+/// and up.
+struct Feed {
+    input: Vec<f32>,
+    norm: Vec<f32>,
+    linears: Grads,
+}
+
+fn ffn(d: &Decoder, b: &Block, tape: &Tape, grad: &[f32], tap: &mut GradTap<'_>, weights: bool) -> Result<Feed> {
+    let rows = tape.positions.len();
     let dinner = linear_grad(&[(grad, &b.down)], rows, b.dims.ffn)?;
-    let mut inner = gate.clone();
-    kernels::swiglu(&mut inner, &up);
+    let inner = tape.inner();
     tap(Site::MlpDown, &inner, &dinner)?;
+    let mut linears = Vec::new();
+    if weights {
+        linears.push(of_linear(grad, &inner, &b.down)?);
+    }
     drop(inner);
-    let (dgate, dup) = kernels::swiglu_grad(&gate, &up, &dinner);
-    drop((gate, up, dinner));
+    let (dgate, dup) = kernels::swiglu_grad(&tape.gate, &tape.up, &dinner);
+    drop(dinner);
+    if weights {
+        linears.push(of_linear(&dgate, &tape.fed, &b.gate)?);
+        linears.push(of_linear(&dup, &tape.fed, &b.up)?);
+    }
     let dh = linear_grad(&[(&dgate, &b.gate), (&dup, &b.up)], rows, d.hidden)?;
-    Ok(kernels::rms_norm_grad(y, &flat(&b.ffn_norm)?, &dh, d.norm_eps).0)
+    let (input, norm) = kernels::rms_norm_grad(&tape.middle, &flat(&b.ffn_norm)?, &dh, d.norm_eps);
+    Ok(Feed { input, norm, linears })
+}
+
+/// A block of gradients, each where its tensor lies: o, q, k, v, then down, gate, up, then the norms.
+fn assemble(b: &Block, attention: Grads, feed: Grads, norms: [Option<Vec<f32>>; 4]) -> Result<Block> {
+    let [o, q, k, v] = attention.try_into().map_err(|_| short())?;
+    let [down, gate, up] = feed.try_into().map_err(|_| short())?;
+    let [input_norm, ffn_norm, q_norm, k_norm] = norms.map(|n| n.map(vector).transpose());
+    let (input_norm, ffn_norm) = (input_norm?.ok_or_else(short)?, ffn_norm?.ok_or_else(short)?);
+    let (q_norm, k_norm) = (q_norm?, k_norm?);
+    Ok(Block { dims: b.dims, input_norm, q, k, v, o, q_norm, k_norm, ffn_norm, gate, up, down })
+}
+
+fn short() -> oops_core::Fault {
+    oops_core::Fault::internal("a gradient is missing")
+}
+
+/// Gradients of a layer's weight and bias from `dy` at its output and `x`, its input.
+fn of_linear(dy: &[f32], x: &[f32], layer: &Linear) -> Result<Linear> {
+    let (outputs, inputs) = layer.weight.dims2().lift()?;
+    let rows = dy.len().checked_div(outputs).or_else(|| x.len().checked_div(inputs)).unwrap_or(0);
+    let weight = Tensor::from_vec(kernels::weight_grad(dy, x, rows), (outputs, inputs), &Device::Cpu).lift()?;
+    let bias = layer.bias.as_ref().map(|_| vector(kernels::bias_grad(dy, outputs))).transpose()?;
+    Ok(Linear { weight, bias })
+}
+
+fn vector(values: Vec<f32>) -> Result<Tensor> {
+    let n = values.len();
+    Tensor::from_vec(values, n, &Device::Cpu).lift()
 }
 
 /// Σ dY·W over the layers that read the same `[rows, inputs]`.
@@ -79,31 +130,20 @@ fn linear_grad(layers: &[(&[f32], &Linear)], rows: usize, inputs: usize) -> Resu
     Ok(dx)
 }
 
-fn heads(d: &Decoder, h: &[f32], positions: &[u32], layer: &Linear, norm: Option<&Tensor>) -> Result<Heads> {
-    let mut turned = linear(h, positions.len(), layer)?;
-    let raw = match norm {
-        None => None,
-        Some(weight) => {
-            let mut normed = vec![0.0; turned.len()];
-            kernels::rms_norm(&turned, &flat(weight)?, d.norm_eps, &mut normed);
-            Some(std::mem::replace(&mut turned, normed))
-        }
-    };
-    kernels::rotate(&mut turned, positions, &d.rope);
-    Ok(Heads { raw, turned })
-}
-
-/// From the gradient at turned heads to that at their projection's result.
+/// From the gradient at turned heads to that at their projection's result, and that of their norm.
 fn heads_grad(
     d: &Decoder,
     heads: Heads,
     mut grad: Vec<f32>,
     positions: &[u32],
     norm: Option<&Tensor>,
-) -> Result<Vec<f32>> {
+) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
     kernels::rotate_back(&mut grad, positions, &d.rope);
     match (heads.raw, norm) {
-        (Some(raw), Some(weight)) => Ok(kernels::rms_norm_grad(&raw, &flat(weight)?, &grad, d.norm_eps).0),
-        _ => Ok(grad),
+        (Some(raw), Some(weight)) => {
+            let (dx, dw) = kernels::rms_norm_grad(&raw, &flat(weight)?, &grad, d.norm_eps);
+            Ok((dx, Some(dw)))
+        }
+        _ => Ok((grad, None)),
     }
 }

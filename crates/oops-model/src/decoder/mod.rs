@@ -1,20 +1,24 @@
 //! The forward pass, block by block.
 //!
 //! Two forms of the same arithmetic: [`fast`] works on slices with our own kernels and serves frozen f32 weights in
-//! host memory; [`plain`] uses tensor operations only, so it runs on any device and carries gradients. [`backward`] and
-//! [`head`] are the gradients of [`fast`] with respect to activations, weights held fixed.
+//! host memory; [`plain`] uses tensor operations only, so it runs on any device and carries gradients. [`tape`],
+//! [`backward`], [`head`] and [`divergence`] are the gradients of [`fast`], by hand.
 
 mod backward;
+mod divergence;
 mod fast;
 mod flat;
 mod head;
 mod plain;
+mod tape;
 
 use candle_core::{DType, Device, Tensor};
 use oops_core::{Fault, Result, Site, bail_if};
 
 use crate::{Block, ModelConfig, kernels, kernels::RopeTable, lift::Lift};
+pub use divergence::{Divergence, Head};
 use flat::flat;
+pub use tape::Tape;
 
 /// What a tap is called with: the site, and its activations `[N, width]`.
 pub(crate) type Tap<'a> = dyn FnMut(Site, &Tensor) -> Result<()> + 'a;
@@ -84,10 +88,39 @@ impl Decoder {
         tap: &mut GradTap<'_>,
     ) -> Result<Tensor> {
         self.check(block, x, lengths)?;
+        self.check_grad(x, grad)?;
+        let (grad, x) = (flat(grad)?, flat(x)?);
+        let tape = tape::Tape::record(self, block, &x, lengths)?;
+        let input = backward::block(self, block, &x, tape, &grad, tap, false)?.input;
+        fast::matrix(input, lengths.iter().sum(), self.hidden)
+    }
+
+    /// [`Decoder::block`] that remembers what [`Decoder::block_backward`] needs. Weights are f32 in host memory.
+    pub fn block_recorded(&self, block: &Block, x: &Tensor, lengths: &[usize]) -> Result<(Tensor, Tape)> {
+        self.check(block, x, lengths)?;
+        let tape = Tape::record(self, block, &flat(x)?, lengths)?;
+        let y = fast::matrix(tape.output(block)?, lengths.iter().sum(), self.hidden)?;
+        Ok((y, tape))
+    }
+
+    /// The backward pass of [`Decoder::block_recorded`]: the gradient at its input `x`, and a block that holds the
+    /// gradient of each of `block`'s tensors where that tensor lies, from `grad` `[N, hidden]` at its output.
+    ///
+    /// All in f32; gradients are sums over the N rows, dW = dYᵀ·X for a projection Y = X·Wᵀ + b. `block`, `x` and
+    /// `tape` must be those of one forward pass. Costs about twice the forward pass.
+    pub fn block_backward(&self, block: &Block, x: &Tensor, tape: Tape, grad: &Tensor) -> Result<(Tensor, Block)> {
+        self.check(block, x, &tape.lengths)?;
+        self.check_grad(x, grad)?;
+        let rows = tape.positions.len();
+        let out = backward::block(self, block, &flat(x)?, tape, &flat(grad)?, &mut |_, _, _| Ok(()), true)?;
+        let weights = out.weights.ok_or_else(|| Fault::internal("a backward pass without weights"))?;
+        Ok((fast::matrix(out.input, rows, self.hidden)?, weights))
+    }
+
+    fn check_grad(&self, x: &Tensor, grad: &Tensor) -> Result<()> {
         bail_if(grad.dims() != x.dims(), || {
             Fault::internal(format!("gradient {:?} of hidden states {:?}", grad.dims(), x.dims()))
-        })?;
-        backward::block(self, block, x, lengths, grad, tap)
+        })
     }
 
     /// Logits of hidden states `x` `[N, hidden]`: `[N, vocab]`.
@@ -143,3 +176,5 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
 mod grad_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod weight_grad_tests;

@@ -26,6 +26,32 @@ pub(crate) fn linear_grad(dx: &mut [f32], dy: &[f32], n: usize, weight: &[f32], 
     gemm(dx, inputs, dy, weight, true, Parallelism::Rayon(0));
 }
 
+/// Gradient of [`linear`] with respect to its weight, summed over the rows: dyᵀ·x `[outputs, inputs]`.
+///
+/// `dy` `[n, outputs]`, `x` `[n, inputs]`.
+pub(crate) fn weight_grad(dy: &[f32], x: &[f32], n: usize) -> Vec<f32> {
+    let width = |m: &[f32]| m.len().checked_div(n).unwrap_or(0);
+    let (outputs, inputs) = (width(dy), width(x));
+    let mut dw = vec![0.0; outputs * inputs];
+    let (dy, x) = (Mat::new(dy, n, outputs, outputs), Mat::new(x, n, inputs, inputs));
+    gemm(&mut dw, inputs, dy.t(), x, false, Parallelism::Rayon(0));
+    dw
+}
+
+/// Gradient of [`linear`] with respect to its bias: the sum of the rows of `dy` `[n, outputs]`.
+pub(crate) fn bias_grad(dy: &[f32], outputs: usize) -> Vec<f32> {
+    /// Rows of one partial sum: fixed, so that the order of additions is.
+    const ROWS_PER_SUM: usize = 256;
+    let add = |mut sum: Vec<f32>, row: &[f32]| {
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+        sum
+    };
+    let width = outputs.max(1);
+    let piece = |rows: &[f32]| rows.chunks_exact(width).fold(vec![0.0; outputs], add);
+    let sums: Vec<Vec<f32>> = dy.par_chunks(width * ROWS_PER_SUM).map(piece).collect();
+    sums.iter().fold(vec![0.0; outputs], |total, sum| add(total, sum))
+}
+
 /// `sum` ← `sum` + `x`.
 pub(crate) fn add_into(sum: &mut [f32], x: &[f32]) {
     const CHUNK: usize = 1 << 14;
@@ -37,6 +63,7 @@ pub(crate) fn add_into(sum: &mut [f32], x: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::testing::{noise, with_threads};
 
     #[test]
     fn bias_is_added_to_every_row() {
@@ -51,6 +78,23 @@ mod tests {
         let mut dx = vec![100.0, 0.0, 0.0, 0.0];
         linear_grad(&mut dx, &[1.0, 0.0, 2.0, 0.0, 1.0, 1.0], 2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3);
         assert_eq!(dx, [111.0, 14.0, 8.0, 10.0]);
+    }
+
+    #[test]
+    fn weight_and_bias_gradients_sum_over_rows() {
+        // dy = [[1, 2], [3, 4]], x = [[5, 6, 7], [8, 9, 10]]; dyᵀ·x = [[5 + 24, …], [10 + 32, …]].
+        let dy = [1.0, 2.0, 3.0, 4.0];
+        assert_eq!(weight_grad(&dy, &[5.0, 6.0, 7.0, 8.0, 9.0, 10.0], 2), [29.0, 33.0, 37.0, 42.0, 48.0, 54.0]);
+        assert_eq!(bias_grad(&dy, 2), [4.0, 6.0]);
+        assert!(weight_grad(&dy, &[], 2).is_empty() && bias_grad(&[], 0).is_empty());
+        assert_eq!(bias_grad(&vec![1.0; 3 * 1000], 3), [1000.0; 3]);
+    }
+
+    #[test]
+    fn weight_gradients_do_not_depend_on_the_threads() {
+        let (dy, x) = (noise(700 * 130, 1), noise(700 * 90, 2));
+        let run = |threads| with_threads(threads, || (weight_grad(&dy, &x, 700), bias_grad(&dy, 130)));
+        assert_eq!(run(1), run(2));
     }
 
     #[test]

@@ -22,6 +22,7 @@ macro_rules! simd {
 
 mod attention;
 mod attention_grad;
+mod divergence;
 mod gemm;
 mod grad;
 mod linear;
@@ -33,8 +34,9 @@ mod vector;
 
 pub(crate) use attention::{AttentionShape, attention};
 pub(crate) use attention_grad::attention_grad;
+pub(crate) use divergence::{row_divergences, row_divergences_grad};
 pub(crate) use grad::{cross_entropy_grad, masked_softmax, masked_softmax_grad, rms_norm_grad, swiglu_grad};
-pub(crate) use linear::{add_into, linear, linear_grad};
+pub(crate) use linear::{add_into, bias_grad, linear, linear_grad, weight_grad};
 pub(crate) use loss::{row_losses, row_losses_grad};
 pub(crate) use norm::rms_norm;
 pub(crate) use rope::{RopeTable, rotate, rotate_back};

@@ -76,6 +76,12 @@ pub(super) fn sum_exp(x: &[f32], shift: f32) -> f64 {
     reduce(x, 0.0, |a, v| a + f64::from(exp(v - shift)), |a, b| a + b)
 }
 
+/// Σ e^((x − shift)·factor), accumulated in f64.
+#[inline(always)]
+pub(super) fn sum_exp_scaled(x: &[f32], shift: f32, factor: f32) -> f64 {
+    reduce(x, 0.0, |a, v| a + f64::from(exp((v - shift) * factor)), |a, b| a + b)
+}
+
 /// x ← e^(x − shift); gives the sum.
 #[inline(always)]
 pub(super) fn exp_in_place(x: &mut [f32], shift: f32) -> f32 {

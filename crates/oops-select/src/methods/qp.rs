@@ -90,7 +90,7 @@ pub(crate) struct Qp;
 impl Selector for Qp {
     type Params = Params;
     const NAME: &'static str = "select.qp";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "counts per block from a sparse quadratic program, units by rank";
 
     fn common(p: &Params) -> Common {

@@ -5,7 +5,9 @@ use oops_core::{Digest, Result};
 use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use crate::protocol::line;
 
 /// Parameters of [`Summary`]: none.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -75,23 +77,9 @@ fn table(metrics: &[Metrics]) -> Result<ReportTable> {
         .iter()
         .map(|model| Ok((*model, columns.iter().map(|c| cell(model, c)).collect::<Result<_>>()?)))
         .collect::<Result<_>>()?;
-    let notes = metrics.iter().filter_map(|m| note(&m.protocol)).collect();
+    let notes =
+        metrics.iter().filter_map(|m| line(&m.protocol)).map(|l| format!("Perplexity protocol: {l}.")).collect();
     Ok(ReportTable { columns: columns.iter().map(title).collect(), rows, notes })
-}
-
-/// The protocol of a perplexity in one line.
-fn note(protocol: &Map<String, Value>) -> Option<String> {
-    let get = |key: &str| protocol.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
-    Some(format!(
-        "Perplexity protocol: {}, {} windows of at most {} tokens ({} tokens, {} predicted), BOS {}, {}.",
-        get("text")?,
-        get("windows")?,
-        get("window_tokens")?,
-        get("tokens")?,
-        get("predicted_tokens")?,
-        if protocol.get("bos") == Some(&Value::Bool(true)) { "on" } else { "off" },
-        get("dtype")?,
-    ))
 }
 
 /// Whole numbers in full, others to three decimals while that is readable.

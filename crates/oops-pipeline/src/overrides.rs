@@ -32,10 +32,8 @@ impl Override {
     /// Puts the value into the document; null takes out what the document says there, so that the default holds.
     pub(crate) fn apply(&self, document: &mut Value) -> Result<()> {
         let (last, parents) = self.path.split_last().ok_or_else(|| Fault::internal("empty override"))?;
-        if let ([stages, name], "use", true) = (parents, last.as_str(), self.value.is_null()) {
-            return Err(
-                Fault::config(format!("`{name}` needs a `use`")).help(format!("{stages} cannot go without one"))
-            );
+        if let ([_, name], "use", true) = (parents, last.as_str(), self.value.is_null()) {
+            return Err(Fault::config(format!("`{name}` needs a `use`")).help("null drops parameters and inputs only"));
         }
         let mut here = document;
         for (depth, key) in parents.iter().enumerate() {

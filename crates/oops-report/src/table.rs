@@ -22,10 +22,9 @@ pub(crate) fn markdown(lines: &[Vec<String>]) -> String {
 
 /// Lines of comma-separated values (RFC 4180): cells with commas, quotes or line ends are quoted.
 pub(crate) fn csv(lines: &[Vec<String>]) -> String {
-    let cell = |text: &String| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.clone(),
-    };
+    let special = |text: &str| text.contains([',', '"', '\n', '\r']);
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let cell = |text: &String| if special(text) { quoted(text) } else { text.clone() };
     lines.iter().map(|l| l.iter().map(cell).collect::<Vec<_>>().join(",") + "\n").collect()
 }
 

@@ -10,22 +10,21 @@ fn path(setting: &Setting) -> Vec<String> {
     setting.parse().map(|o| o.path).unwrap_or_default()
 }
 
-impl Reader<'_> {
-    /// A row that sets what a column sets would make all its columns the same.
-    pub(super) fn no_clash(&self, columns: &[Line], rows: &[Line]) -> Result<(), Problem> {
-        for row in rows {
-            for setting in &row.settings {
-                let Some(column) = columns.iter().find(|c| c.settings.iter().any(|s| path(s) == path(setting))) else {
-                    continue;
-                };
-                let what = format!("the row `{}` and the column `{}` set the same value", row.name, column.name);
-                let fault = Fault::config(what).help("set it in one of the two");
-                return Err(Problem::new(fault, setting.place()));
-            }
+/// A row that sets what a column sets would make all its columns the same.
+pub(super) fn no_clash(columns: &[Line], rows: &[Line]) -> Result<(), Problem> {
+    for row in rows {
+        for setting in &row.settings {
+            let Some(column) = columns.iter().find(|c| c.settings.iter().any(|s| path(s) == path(setting))) else {
+                continue;
+            };
+            let what = format!("the row `{}` and the column `{}` set the same value", row.name, column.name);
+            return Err(Problem::new(Fault::config(what).help("set it in one of the two"), setting.place()));
         }
-        Ok(())
     }
+    Ok(())
+}
 
+impl Reader<'_> {
     /// Each seed with its setting; one none if the file gives no seeds.
     pub(super) fn seeds(
         &self,

@@ -10,6 +10,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::{
     Cell, Sweep,
+    clash::no_clash,
     judge::Named,
     product,
     raw::{ROW_KEYS, RawRow, RawSweep, SWEEP_KEYS},
@@ -58,7 +59,7 @@ impl Reader<'_> {
         let first: Vec<_> = self.settings(raw.set.as_ref(), &["set"])?.into_iter().map(Setting::lenient).collect();
         let columns = self.columns(raw.columns.as_ref())?;
         let rows = self.rows(raw.rows.as_ref())?;
-        self.no_clash(&columns, &rows)?;
+        no_clash(&columns, &rows)?;
         let seeds = self.seeds(raw.seeds.as_deref(), [&columns, &rows])?;
         let judge = judge.or_else(|| raw.judge.map(|j| self.judge(j, &["judge"])));
         let mut cells = Vec::new();

@@ -101,9 +101,10 @@ fn named_model(graph: &Graph<'_>, named: &Named) -> Result<usize, Problems> {
     if candidates.contains(&i) {
         return Ok(i);
     }
-    let what = match is_model(graph, i) {
-        true => format!("no stage of the pipeline measures `{}`", named.name),
-        false => format!("`{}` makes {}, not a model", named.name, graph.nodes[i].stage.output()),
+    let what = if is_model(graph, i) {
+        format!("no stage of the pipeline measures `{}`, or it is no model that was made", named.name)
+    } else {
+        format!("`{}` makes {}, not a model", named.name, graph.nodes[i].stage.output())
     };
     let fault = Fault::config(what).help(format!("models that are made and measured: {}", names(graph, &candidates)));
     Err(named.problem(fault))

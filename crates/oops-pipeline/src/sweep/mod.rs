@@ -58,7 +58,7 @@ impl Sweep {
         let is_pipeline = document.value.get("stages").is_some() && document.value.get("rows").is_none();
         let judge = judge.map(judge::Named::flag);
         if is_pipeline {
-            product::read(path, &document, flags, judge)
+            Ok(product::read(path, &document, flags, judge))
         } else {
             file::read(path, &document, flags, judge)
         }
@@ -70,7 +70,7 @@ impl Sweep {
         let mut used = vec![false; first.len() + last.len()];
         let mut all = Vec::new();
         for cell in &self.cells {
-            let judged = cell.graph(registry).map_err(|p| p.at(&cell.name))?;
+            let judged = cell.graph(registry).map_err(|p| p.at(&cell.place()))?;
             let applied = judged.graph.document.applied();
             let ends = applied.iter().take(first.len()).chain(&applied[applied.len() - last.len()..]);
             used.iter_mut().zip(ends).for_each(|(used, applied)| *used |= applied);
@@ -96,6 +96,11 @@ impl Sweep {
 }
 
 impl Cell {
+    /// For messages.
+    pub fn place(&self) -> String {
+        format!("cell `{}`", self.name)
+    }
+
     fn graph<'r>(&self, registry: &'r Registry) -> Result<Judged<'r>, Problems> {
         Judged::new(Graph::with_settings(&self.pipeline, &self.settings, registry)?, self.judge.as_ref())
     }

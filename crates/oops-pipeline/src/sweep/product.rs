@@ -8,12 +8,7 @@ use super::{Cell, Sweep, judge::Named};
 use crate::{Place, Problem, Problems, Setting, document::Document};
 
 /// A pipeline file with flags that vary.
-pub(super) fn read(
-    path: &Path,
-    document: &Document,
-    flags: &[String],
-    judge: Option<Named>,
-) -> Result<Sweep, Problems> {
+pub(super) fn read(path: &Path, document: &Document, flags: &[String], judge: Option<Named>) -> Sweep {
     let mut rows: Vec<(Vec<String>, Vec<Setting>)> = vec![Default::default()];
     for flag in flags {
         let values = alternatives(flag);
@@ -24,10 +19,8 @@ pub(super) fn read(
         };
         rows = rows.iter().flat_map(|row| values.iter().map(move |v| with(row, v))).collect();
     }
-    let rows = rows.into_iter().map(|(names, settings)| match names.is_empty() {
-        true => ("the pipeline".to_owned(), settings),
-        false => (names.join(", "), settings),
-    });
+    let named = |names: Vec<String>| if names.is_empty() { "the pipeline".to_owned() } else { names.join(", ") };
+    let rows = rows.into_iter().map(|(names, settings)| (named(names), settings));
     let (rows, settings): (Vec<String>, Vec<_>) = rows.unzip();
     let cell = |(row, settings): (usize, Vec<Setting>)| Cell {
         row,
@@ -41,7 +34,7 @@ pub(super) fn read(
     let cells = settings.into_iter().enumerate().map(cell).collect();
     let about = document.value.get("about").and_then(|a| a.as_str()).map(|a| a.trim().to_owned());
     let (file, columns, seeds) = (path.to_owned(), vec![String::new()], Vec::new());
-    Ok(Sweep { file, about, columns, rows, seeds, cells, common: [Vec::new(), Vec::new()] })
+    Sweep { file, about, columns, rows, seeds, cells, common: [Vec::new(), Vec::new()] }
 }
 
 /// Flags that hold for all rows of a sweep file; one with several values is wrong.
@@ -68,7 +61,6 @@ fn alternatives(flag: &str) -> Vec<String> {
         match (c, quote) {
             ('"' | '\'', None) => quote = Some(c),
             (_, Some(q)) if c == q => quote = None,
-            (_, Some(_)) => {}
             ('[' | '{', None) => depth += 1,
             (']' | '}', None) => depth = depth.saturating_sub(1),
             (',', None) if depth == 0 => {

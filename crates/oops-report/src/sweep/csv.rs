@@ -28,8 +28,8 @@ pub fn csv(tables: &[SweepTable]) -> String {
             .chain([c.seed.map(|s| s.to_string()).unwrap_or_default()])
             .chain(perplexities)
             .chain(sizes)
-            .chain([c.seconds(None).to_string()])
-            .chain(families.iter().map(|f| c.seconds(Some(f)).to_string()))
+            .chain([shown(c.seconds(None))])
+            .chain(families.iter().map(|f| shown(c.seconds(Some(f)))))
             .chain([c.error.clone().unwrap_or_default()])
             .collect()
     };

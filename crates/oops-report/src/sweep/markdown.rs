@@ -46,7 +46,7 @@ impl SweepTable {
             ]);
             line
         };
-        let rows = self.rows.iter().enumerate().map(row);
+        let rows = self.rows().map(row);
         std::iter::once(header).chain(self.dense_row(&domains)).chain(rows).collect()
     }
 
@@ -85,7 +85,7 @@ impl SweepTable {
     }
 
     fn seconds_of(&self, row: usize, family: Option<&str>) -> Vec<f64> {
-        self.cells.iter().filter(|c| c.row == row && c.error.is_none()).map(|c| c.seconds(family)).collect()
+        self.cells.iter().filter(|c| c.row == row && c.error.is_none()).filter_map(|c| c.seconds(family)).collect()
     }
 
     /// Seconds of making one model, by family of stages.
@@ -97,7 +97,7 @@ impl SweepTable {
         let row = |(r, name): (usize, &String)| {
             std::iter::once(escaped(name)).chain(all().map(move |f| cell(r, f))).collect::<Vec<_>>()
         };
-        std::iter::once(header.collect()).chain(self.rows.iter().enumerate().map(row)).collect()
+        std::iter::once(header.collect()).chain(self.rows().map(row)).collect()
     }
 
     fn cell_name(&self, cell: &Cell) -> String {

@@ -2,6 +2,7 @@
 
 mod csv;
 mod figures;
+mod json;
 mod markdown;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value};
 pub use csv::csv;
 
 /// Everything that a sweep found.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub struct SweepTable {
     /// Heading.
     pub title: String,
@@ -29,7 +30,7 @@ pub struct SweepTable {
 }
 
 /// One judged model.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Cell {
     /// Index of its row.
     pub row: usize,
@@ -92,6 +93,11 @@ impl SweepTable {
         out
     }
 
+    /// Rows that have cells, with their names.
+    fn rows(&self) -> impl Iterator<Item = (usize, &String)> {
+        self.rows.iter().enumerate().filter(|(r, _)| self.cells.iter().any(|c| c.row == *r))
+    }
+
     fn cells_at(&self, row: usize, column: usize) -> impl Iterator<Item = &Cell> {
         self.cells.iter().filter(move |c| c.row == row && c.column == column)
     }
@@ -107,9 +113,11 @@ impl SweepTable {
         figures::distinct(self.cells.iter().filter(|c| c.column == column).flat_map(of))
     }
 
-    /// Families of stages that took time, in order.
+    /// Families of stages that took time, in order of the cell that has most.
     fn families(&self) -> Vec<&str> {
-        figures::distinct(self.cells.iter().flat_map(|c| &c.seconds).map(|(family, _)| family.as_str()))
+        let mut cells: Vec<&Cell> = self.cells.iter().collect();
+        cells.sort_by_key(|c| std::cmp::Reverse(c.seconds.len()));
+        figures::distinct(cells.iter().flat_map(|c| &c.seconds).map(|(family, _)| family.as_str()))
     }
 }
 
@@ -119,8 +127,9 @@ impl Cell {
         self.perplexities.iter().filter(|p| p.domain == domain).find_map(|p| p.model)
     }
 
-    /// Seconds of all families, or of one.
-    fn seconds(&self, family: Option<&str>) -> f64 {
-        self.seconds.iter().filter(|(f, _)| family.is_none_or(|name| f == name)).map(|(_, s)| s).sum()
+    /// Seconds of all families, or of one; none if no stage of it took part.
+    fn seconds(&self, family: Option<&str>) -> Option<f64> {
+        let parts = self.seconds.iter().filter(|(f, _)| family.is_none_or(|name| f == name));
+        parts.map(|(_, s)| *s).reduce(|a, b| a + b)
     }
 }

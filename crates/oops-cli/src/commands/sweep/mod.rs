@@ -4,9 +4,9 @@ mod collect;
 mod forecast;
 mod output;
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
-use oops_core::{Fault, Result, bail_if, nearest};
+use oops_core::{Digest, Fault, Result, bail_if, nearest};
 use oops_engine::{Job, Outcome, Selection, Session};
 use oops_pipeline::{Cell, Judged, Sweep};
 use oops_report::sweep::SweepTable;
@@ -38,7 +38,8 @@ impl Opened<'_> {
 #[derive(Default)]
 struct Tally {
     executed: Vec<String>,
-    cached: usize,
+    /// Keys of all results, those that ran included.
+    results: BTreeSet<Digest>,
     failed: Vec<(String, Fault)>,
     wall_s: f64,
 }
@@ -85,7 +86,7 @@ fn open_all<'r>(args: &SweepArgs, registry: &'r Registry) -> std::result::Result
         let (cells, mut graphs): (Vec<usize>, Vec<Judged<'r>>) = kept.unzip();
         for (graph, &i) in graphs.iter_mut().zip(&cells) {
             let needed = graph.needed();
-            graph.graph.check(&needed).map_err(|p| p.at(&sweep.cells[i].name))?;
+            graph.graph.check(&needed).map_err(|p| p.at(&sweep.cells[i].place()))?;
         }
         if !cells.is_empty() {
             opened.push(Opened { sweep, cells, graphs });
@@ -110,7 +111,7 @@ fn run(args: &SweepArgs, opened: &Opened<'_>, store: &Store, tally: &mut Tally) 
         overrides: opened.cell(i).settings.iter().map(oops_pipeline::Setting::text).collect(),
     });
     let jobs: Vec<Job<'_>> = jobs.collect();
-    let mut table = output::empty_table(args, &opened.sweep);
+    let mut table = output::empty_table(args, opened);
     let begin = &mut |i: usize| {
         if !args.quiet {
             output::say(args, &format!("[{}/{}] {}", i + 1, jobs.len(), opened.cell(i).name));
@@ -132,17 +133,22 @@ fn names(judged: &Judged<'_>) -> Vec<String> {
 impl Tally {
     fn add(&mut self, cell: &Cell, outcome: &Outcome) {
         self.executed.extend(outcome.executed.iter().map(|stage| format!("{}: {stage}", cell.name)));
-        self.cached += outcome.cached.len();
+        self.results.extend(outcome.results.values().map(|r| r.key));
         self.wall_s += outcome.wall_s;
         if let Some((_, fault)) = &outcome.failed {
-            err(&format!("error: {}", fault.clone().at(&cell.name)));
+            err(&format!("error: {}", fault.clone().at(cell.place())));
             self.failed.push((cell.name.clone(), fault.clone()));
         }
     }
 
+    /// Distinct results that were in the store before.
+    fn cached(&self) -> usize {
+        self.results.len().saturating_sub(self.executed.len())
+    }
+
     fn line(&self) -> String {
         let failed = if self.failed.is_empty() { String::new() } else { format!(", {} failed", self.failed.len()) };
-        let (ran, cached) = (self.executed.len(), self.cached);
+        let (ran, cached) = (self.executed.len(), self.cached());
         format!("{ran} executed, {cached} cached{failed}, {}", seconds(self.wall_s))
     }
 }

@@ -1,13 +1,12 @@
 //! Where a sweep's tables go.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use oops_core::{Class, Fault, Result};
-use oops_pipeline::Sweep;
 use oops_report::sweep::{SweepTable, csv};
 use serde_json::json;
 
-use super::Tally;
+use super::{Opened, Tally};
 use crate::{
     args::SweepArgs,
     platform,
@@ -20,16 +19,16 @@ pub(super) fn say(args: &SweepArgs, text: &str) {
 }
 
 /// A table without cells.
-pub(super) fn empty_table(args: &SweepArgs, sweep: &Sweep) -> SweepTable {
-    let seeds = sweep.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+pub(super) fn empty_table(args: &SweepArgs, opened: &Opened<'_>) -> SweepTable {
+    let sweep = &opened.sweep;
+    let seeds: BTreeSet<u64> = opened.graphs.iter().map(|j| j.graph.seed).collect();
+    let seeds = seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let spread = if sweep.seeds.len() > 1 { ": median (least–greatest)" } else { "" };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cpu = platform::cpu_name().map(|name| format!(", {name}")).unwrap_or_default();
     let circumstances = [
         ("command", format!("`{}`", command(args, &sweep.file))),
-        (
-            "seeds",
-            if seeds.is_empty() { "of the pipeline".to_owned() } else { format!("{seeds}: median (least–greatest)") },
-        ),
+        ("seeds", format!("{seeds}{spread}")),
         ("machine", format!("{cores} cores{cpu}")),
         ("oops", env!("CARGO_PKG_VERSION").to_owned()),
         ("seconds", "wall time of the stages behind one model, each once, as recorded when it ran".to_owned()),
@@ -84,7 +83,7 @@ pub(super) fn finish(args: &SweepArgs, tables: &[SweepTable], tally: &Tally, swe
     if args.json {
         let failed: Vec<&str> = tally.failed.iter().map(|(cell, _)| cell.as_str()).collect();
         let summary = json!({
-            "sweeps": tables, "executed": tally.executed, "cached": tally.cached, "failed": failed, "wall_s": tally.wall_s,
+            "sweeps": tables.iter().map(SweepTable::json).collect::<Vec<_>>(), "executed": tally.executed, "cached": tally.cached(), "failed": failed, "wall_s": tally.wall_s,
         });
         out(&summary.to_string());
     }

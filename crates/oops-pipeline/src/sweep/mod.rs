@@ -64,8 +64,9 @@ impl Sweep {
         }
     }
 
-    /// The graph of every cell with the model that it judges. Nothing looks at inputs yet.
-    pub fn graphs<'r>(&self, registry: &'r Registry) -> Result<Vec<Judged<'r>>, Problems> {
+    /// The graph of every cell with the model that it judges, and which flags changed a cell (a flag for all rows may
+    /// mean another sweep file of the same command). Nothing looks at inputs yet.
+    pub fn graphs<'r>(&self, registry: &'r Registry) -> Result<(Vec<Judged<'r>>, Vec<bool>), Problems> {
         let [first, last] = &self.common;
         let mut used = vec![false; first.len() + last.len()];
         let mut all = Vec::new();
@@ -76,10 +77,16 @@ impl Sweep {
             used.iter_mut().zip(ends).for_each(|(used, applied)| *used |= applied);
             all.push(judged);
         }
+        let flags = used.split_off(first.len());
         match used.iter().position(|u| !u) {
             Some(i) => Err(self.useless(i)),
-            None => Ok(all),
+            None => Ok((all, flags)),
         }
+    }
+
+    /// Flag `i` changes no row of any sweep.
+    pub fn useless_flag(&self, i: usize) -> Problems {
+        self.useless(self.common[0].len() + i)
     }
 
     /// Common setting `i` changes no row.

@@ -9,7 +9,10 @@ use crate::{UNWRAPPED, fakes};
 /// What is wrong with a sweep, rendered.
 fn problems(path: &Path, flags: &[&str], judge: Option<&str>) -> Option<String> {
     let flags: Vec<String> = flags.iter().map(|f| (*f).to_owned()).collect();
-    let read = Sweep::open(path, &flags, judge).and_then(|s| s.graphs(&fakes::registry()).map(|_| ()));
+    let read = Sweep::open(path, &flags, judge).and_then(|s| {
+        let used = s.graphs(&fakes::registry())?.1;
+        used.iter().position(|u| !u).map_or(Ok(()), |i| Err(s.useless_flag(i)))
+    });
     read.err().map(|p| format!("exit code {}\n{}", p.class().exit_code(), p.render(false, UNWRAPPED)))
 }
 
@@ -70,7 +73,7 @@ fn cells(path: &str, flags: &[&str]) -> String {
     let flags: Vec<String> = flags.iter().map(|f| (*f).to_owned()).collect();
     let registry = fakes::registry();
     let sweep = Sweep::open(Path::new(path), &flags, None).unwrap();
-    let graphs = sweep.graphs(&registry).unwrap();
+    let (graphs, _) = sweep.graphs(&registry).unwrap();
     let lines = sweep.cells.iter().zip(&graphs).map(|(c, j)| describe(&c.name, j));
     lines.collect::<Vec<_>>().join("\n")
 }

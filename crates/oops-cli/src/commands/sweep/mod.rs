@@ -6,9 +6,9 @@ mod output;
 
 use std::{collections::BTreeSet, path::Path};
 
-use oops_core::{Digest, Fault, Result, bail_if, nearest};
+use oops_core::{Class, Digest, Fault, Result, bail_if, nearest};
 use oops_engine::{Job, Outcome, Selection, Session};
-use oops_pipeline::{Cell, Judged, Sweep};
+use oops_pipeline::{Cell, Judged, Problems, Sweep};
 use oops_report::sweep::SweepTable;
 use oops_stage::Registry;
 use oops_store::Store;
@@ -56,25 +56,19 @@ pub(crate) fn sweep(args: &SweepArgs, cache: Option<&Path>, registry: &Registry)
     let mut tables = Vec::new();
     for opened in &sweeps {
         let table = run(args, opened, &store, &mut tally)?;
-        let failed = tally.failed.last().is_some_and(|(_, f)| !args.keep_going || f.class().exit_code() == 130);
-        if failed {
+        if tally.stopped(args.keep_going) {
             break;
         }
         output::say(args, &format!("\n{}", table.tables()));
         tables.push(table);
     }
     output::finish(args, &tables, &tally, sweeps.len())?;
-    Ok(tally.failed.first().map_or(0, |(_, fault)| fault.class().exit_code()))
+    Ok(tally.worst().map_or(0, |fault| fault.class().exit_code()))
 }
 
 /// Everything that can be wrong in any cell is found before anything runs.
 fn open_all<'r>(args: &SweepArgs, registry: &'r Registry) -> std::result::Result<Vec<Opened<'r>>, Stop> {
-    let mut all = Vec::new();
-    for file in &args.files {
-        let sweep = Sweep::open(file, &args.overrides, args.judge.as_deref())?;
-        let graphs = sweep.graphs(registry)?;
-        all.push((sweep, graphs));
-    }
+    let all = load_all(args, registry)?;
     for name in &args.rows {
         let names: Vec<&str> = all.iter().flat_map(|(s, _)| s.rows.iter().map(String::as_str)).collect();
         bail_if(!names.contains(&name.as_str()), || no_row(name, &names))?;
@@ -93,6 +87,26 @@ fn open_all<'r>(args: &SweepArgs, registry: &'r Registry) -> std::result::Result
         }
     }
     Ok(opened)
+}
+
+/// Graphs of all cells. A flag must change a cell of some sweep; those of a pipeline file always do.
+fn load_all<'r>(
+    args: &SweepArgs,
+    registry: &'r Registry,
+) -> std::result::Result<Vec<(Sweep, Vec<Judged<'r>>)>, Problems> {
+    let mut all = Vec::new();
+    let mut used = vec![false; args.overrides.len()];
+    for file in &args.files {
+        let sweep = Sweep::open(file, &args.overrides, args.judge.as_deref())?;
+        let (graphs, flags) = sweep.graphs(registry)?;
+        let strict = flags.is_empty();
+        used.iter_mut().enumerate().for_each(|(i, u)| *u |= strict || flags[i]);
+        all.push((sweep, graphs));
+    }
+    match (used.iter().position(|u| !u), all.first()) {
+        (Some(i), Some((sweep, _))) => Err(sweep.useless_flag(i)),
+        _ => Ok(all),
+    }
 }
 
 fn no_row(name: &str, names: &[&str]) -> Fault {
@@ -139,6 +153,17 @@ impl Tally {
             err(&format!("error: {}", fault.clone().at(cell.place())));
             self.failed.push((cell.name.clone(), fault.clone()));
         }
+    }
+
+    /// The failure that decides the exit code: an interruption, or else the first.
+    fn worst(&self) -> Option<&Fault> {
+        let interrupted = self.failed.iter().find(|(_, f)| f.class() == Class::Interrupted);
+        interrupted.or(self.failed.first()).map(|(_, fault)| fault)
+    }
+
+    /// Whether nothing may run any more.
+    fn stopped(&self, keep_going: bool) -> bool {
+        self.worst().is_some_and(|f| !keep_going || f.class() == Class::Interrupted)
     }
 
     /// Distinct results that were in the store before.

@@ -71,7 +71,7 @@ pub(super) fn finish(args: &SweepArgs, tables: &[SweepTable], tally: &Tally, swe
     if !args.quiet {
         say(args, &tally.line());
     }
-    if let Some((_, fault)) = tally.failed.first() {
+    if let Some(fault) = tally.worst() {
         match fault.class() {
             Class::Interrupted => err("  everything that was finished is kept"),
             _ if args.keep_going => {}

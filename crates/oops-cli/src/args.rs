@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use oops_engine::Selection;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done · 1 a gate said no (run --dry-run: something would run; verify: damage) · 2 pipeline, parameter or \
+Exit codes: 0 done · 1 a gate said no (run and sweep --dry-run: something would run; verify: damage) · 2 pipeline, parameter or \
 flag is wrong · 3 an input is wrong or missing · 4 a computation has no usable answer · 5 device · 6 the store cannot be \
 read or written · 70 a bug of this program · 130 interrupted";
 
@@ -26,6 +26,9 @@ pub(crate) enum Command {
     /// Run what is not in the store yet.
     #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Run a table of pipelines, each stage once, and print their figures.
+    #[command(after_help = SWEEP_EXAMPLES)]
+    Sweep(SweepArgs),
     /// Say for each stage whether it would run, and why.
     Status(Pipeline),
     /// Draw the graph.
@@ -47,6 +50,17 @@ Examples:
   oops run pipelines/llama.yaml --set plan.with.remove_fraction=0.5
   oops run pipelines/llama.yaml quality --set scores.use=score.wanda
   oops run pipelines/llama.yaml --from pruned --dry-run";
+
+const SWEEP_EXAMPLES: &str = "\
+Examples:
+  oops sweep pipelines/llama.yaml --set plan.with.remove_fraction=0.2,0.3,0.5 --set scores.use=score.flap,score.wanda
+  oops sweep pipelines/ablations/methods.yaml --dry-run
+  oops sweep pipelines/ablations/methods.yaml --row FLAP --row OOPS --keep-going
+  oops sweep pipelines/ablations/*.yaml --markdown docs/results.md
+
+A sweep file has version, about, pipeline (of every row, relative to the file), set (for all rows), columns (NAME: \
+overrides), rows (NAME: { pipeline, set, judge }), seeds, and judge (the model that fills the table). In a set, null drops \
+what the pipeline gives. Killed or stopped, the same command goes on.";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
@@ -105,6 +119,40 @@ impl Run {
             force: self.force.clone(),
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// Sweep files, or pipeline files.
+    #[arg(value_name = "FILE.yaml", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Override for all rows; with a pipeline file, several values separated by commas make rows.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Only this row; may be given several times.
+    #[arg(long = "row", value_name = "NAME")]
+    pub(crate) rows: Vec<String>,
+    /// The stage whose model fills the table, for rows that name none.
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) judge: Option<String>,
+    /// Go on behind a cell that fails; the exit code is that of the first failure.
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// Only say what would run, each stage once; exit code 1 if anything would.
+    #[arg(long = "dry-run")]
+    pub(crate) preview: bool,
+    /// Write the tables with their protocols to this file, one section per sweep.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Write one line per cell to this file, with all digits.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Print one JSON object as the last line of stdout; everything else goes to stderr.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print only warnings, errors and tables.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]

@@ -22,6 +22,8 @@ pub(crate) struct Printer {
     pub(crate) to_stderr: bool,
     /// Whether only warnings are shown.
     pub(crate) quiet: bool,
+    /// Whether results from the store are not worth a line.
+    pub(crate) news_only: bool,
     /// Width of the longest instance name.
     pub(crate) width: usize,
 }
@@ -40,6 +42,7 @@ impl Observer for Printer {
     fn event(&self, event: &Event<'_>) {
         let width = self.width;
         match event {
+            Event::Cached { .. } if self.news_only => {}
             Event::Cached { instance } => self.line(&format!("{instance:width$}  cached")),
             Event::Finished { instance, reason, wall_s } => {
                 self.line(&format!("{instance:width$}  {:>8}  {reason}", seconds(*wall_s)));

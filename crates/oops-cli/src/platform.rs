@@ -45,3 +45,10 @@ pub(crate) fn catch_interrupt() {
 pub(crate) fn catch_interrupt() {
     CANCEL.store(false, Ordering::Relaxed);
 }
+
+/// Name of the processor, where the system says it.
+pub(crate) fn cpu_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("model name"))?;
+    line.split_once(':').map(|(_, name)| name.trim().to_owned())
+}

@@ -10,8 +10,6 @@ use oops_stage::SourceFile;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::Resolved;
-
 /// Raised when the meaning of the preimage changes; then no old result is found any more.
 ///
 /// 1: first form.
@@ -38,11 +36,11 @@ struct Output {
     schema: u32,
 }
 
-/// Canonical text whose digest is the key of `node`. `inputs` are the artifacts by port.
+/// Canonical text whose digest is the key of `node`. `inputs` are the digests of artifacts by port.
 pub(crate) fn preimage(
     node: &Node<'_>,
     seed: u64,
-    inputs: &[(&'static str, Vec<&Resolved>)],
+    inputs: BTreeMap<&'static str, Vec<Digest>>,
     sources: &[SourceFile],
 ) -> Result<String> {
     let kind = node.stage.output();
@@ -51,7 +49,7 @@ pub(crate) fn preimage(
         stage: node.stage.name(),
         version: node.stage.version(),
         params: node.stage.keyed(&node.params),
-        inputs: inputs.iter().map(|(p, a)| (*p, a.iter().map(|r| r.artifact.digest()).collect())).collect(),
+        inputs,
         sources: sources.iter().map(|s| (s.name.as_str(), s.entry.digest)).collect(),
         output: Output { kind: kind.name(), schema: kind.schema_version() },
         seed: node.stage.seeded().then_some(seed),

@@ -8,13 +8,15 @@ mod reason;
 mod resolve;
 mod selection;
 mod stage_run;
+mod sweep;
 mod walk;
 
 pub use events::{Event, Observer, Silent};
-pub use plan::{State, artifact, plan};
+pub use plan::{Planned, State, artifact, plan};
 pub use reason::{Change, Reason};
 pub use resolve::Resolved;
 pub use selection::Selection;
+pub use sweep::{Job, run_all};
 pub use walk::{Outcome, run};
 
 use std::sync::atomic::AtomicBool;

@@ -32,14 +32,17 @@ pub(crate) type Results = BTreeMap<usize, Resolved>;
 impl Session<'_> {
     /// The action of node `i`; none while an input has no result.
     pub(crate) fn action(&self, i: usize, results: &Results) -> Result<Option<Action>> {
+        self.action_with(i, &|j| results.get(&j).map(|r| r.artifact.digest()))
+    }
+
+    /// The action of node `i` whose inputs have these digests; none if one has none.
+    pub(crate) fn action_with(&self, i: usize, digest: &dyn Fn(usize) -> Option<Digest>) -> Result<Option<Action>> {
         let node = &self.graph.nodes[i];
-        if node.uses().any(|j| !results.contains_key(&j)) {
-            return Ok(None);
-        }
-        let of = |list: &Vec<usize>| list.iter().filter_map(|j| results.get(j)).collect();
-        let inputs: Vec<_> = node.inputs.iter().map(|(port, list)| (*port, of(list))).collect();
+        let of = |list: &Vec<usize>| list.iter().map(|&j| digest(j)).collect::<Option<Vec<_>>>();
+        let inputs = node.inputs.iter().map(|(port, list)| Some((*port, of(list)?))).collect::<Option<_>>();
+        let Some(inputs) = inputs else { return Ok(None) };
         let sources = self.sources(i)?;
-        let preimage = preimage(node, self.graph.seed, &inputs, &sources)?;
+        let preimage = preimage(node, self.graph.seed, inputs, &sources)?;
         Ok(Some(Action { key: Digest::of(preimage.as_bytes()), preimage, sources }))
     }
 

@@ -9,6 +9,7 @@ use crate::{
     Event, Reason, Resolved, Selection, Session,
     resolve::{Action, Results},
     selection::Selected,
+    sweep::Failures,
 };
 
 /// What a walk did. Only stages that were allowed to run are counted.
@@ -33,11 +34,22 @@ struct Walk<'a> {
     executed: Vec<usize>,
     /// Times that each node's result had to be taken out of service: more than once means that the disk is broken.
     retries: Vec<usize>,
+    failures: &'a Failures,
 }
 
 /// Runs what is selected and not in the store. `overrides` are only written down. Fails only if the selection is wrong;
 /// a stage that fails is part of the outcome.
 pub fn run(session: Session<'_>, selection: &Selection, overrides: &[String]) -> Result<Outcome> {
+    walk(session, selection, overrides, &Failures::default())
+}
+
+/// The same, beside other walks whose failures are known.
+pub(crate) fn walk(
+    session: Session<'_>,
+    selection: &Selection,
+    overrides: &[String],
+    failures: &Failures,
+) -> Result<Outcome> {
     let start = Instant::now();
     let mut walk = Walk {
         session,
@@ -46,6 +58,7 @@ pub fn run(session: Session<'_>, selection: &Selection, overrides: &[String]) ->
         results: Results::new(),
         executed: Vec::new(),
         retries: vec![0; session.graph.nodes.len()],
+        failures,
     };
     let failed = walk.all().err().map(|(i, fault)| {
         let name = session.graph.nodes[i].name.clone();
@@ -111,6 +124,9 @@ impl Walk<'_> {
             return Err(Fault::data(format!("`{instance}` is needed, but it is not in the store ({reason})"))
                 .help("run it first: without --only or --from"));
         }
+        if let Some(fault) = self.failures.of(&action.key) {
+            return Err(fault);
+        }
         if self.lost_inputs(i)? {
             return Ok(());
         }
@@ -125,7 +141,8 @@ impl Walk<'_> {
             None => {}
         }
         observer.event(&Event::Started { instance, stage: graph.nodes[i].stage.name(), reason });
-        let made = self.session.run_stage(i, action, &self.results)?;
+        let made = self.session.run_stage(i, action, &self.results);
+        let made = made.inspect_err(|fault| self.failures.add(action.key, fault))?;
         if before.is_some_and(|b| b.record.files != made.record.files) {
             self.warn(i, "the same inputs gave other bytes than last time: please report this as a bug of the stage");
         }

@@ -159,10 +159,11 @@ impl<'r> Builder<'r> {
         for (section, map, known) in sections {
             let Some(map) = map else { continue };
             let path = |key: &str| ["stages", name, section, key].map(str::to_owned).to_vec();
-            let set = |key: &str| self.document.overrides().any(|o| o.path.starts_with(&path(key)));
-            let unknown: Vec<String> = map.keys().filter_map(Yaml::as_str).map(str::to_owned).collect();
-            for key in unknown.iter().filter(|k| !known.contains(&k.as_str()) && !set(k)) {
+            let given: Vec<String> = map.keys().filter_map(Yaml::as_str).map(str::to_owned).collect();
+            let unknown = given.iter().filter(|k| !known.contains(&k.as_str()));
+            for key in unknown.filter(|k| !self.document.must_know(&path(k))).collect::<Vec<_>>() {
                 map.remove(key.as_str());
+                self.document.forget(&path(key));
                 self.notes
                     .push(format!("{name}: {} has no `{key}`, so the file's {section}.{key} is dropped", stage.name()));
             }

@@ -10,6 +10,7 @@ use crate::{
     Place, Problem, Problems,
     explain::{explain, quoted},
     overrides::Override,
+    setting::Setting,
     spots::Spot,
 };
 
@@ -18,7 +19,8 @@ pub(crate) struct Document {
     file: String,
     text: String,
     spots: Spot,
-    flags: Vec<String>,
+    settings: Vec<Setting>,
+    /// Parsed settings; none where the pipeline does without one.
     overrides: Vec<Option<Override>>,
     /// The values after overrides.
     pub(crate) value: Value,
@@ -28,29 +30,29 @@ pub(crate) struct Document {
 
 impl Document {
     /// Reads a file and applies overrides.
-    pub(crate) fn open(path: &Path, flags: &[String]) -> Result<Self, Problems> {
+    pub(crate) fn open(path: &Path, settings: &[Setting]) -> Result<Self, Problems> {
         let file = path.display().to_string();
         let nowhere = |fault: Fault| Problems {
             file: file.clone(),
             text: String::new(),
-            overrides: Vec::new(),
+            settings: Vec::new(),
             list: vec![Problem::new(fault, Place::Nowhere)],
         };
         let text = std::fs::read_to_string(path).map_err(|e| {
             let fault = Fault::config(format!("cannot read the pipeline: {e}")).at(path.display());
             nowhere(fault.help("give the path of a pipeline file, for example pipelines/llama.yaml"))
         })?;
-        Self::parse(file, text, flags)
+        Self::parse(file, text, settings)
     }
 
     /// Parses text and applies overrides.
-    pub(crate) fn parse(file: String, text: String, flags: &[String]) -> Result<Self, Problems> {
+    pub(crate) fn parse(file: String, text: String, settings: &[Setting]) -> Result<Self, Problems> {
         let parsed = serde_yaml::from_str::<Value>(&text);
         let mut document = Self {
             file,
             spots: Spot::of(&text),
             text,
-            flags: flags.to_vec(),
+            settings: settings.to_vec(),
             overrides: Vec::new(),
             value: Value::Null,
             original: Value::Null,
@@ -66,9 +68,15 @@ impl Document {
 
     fn apply(&mut self) -> Result<(), Problems> {
         let mut wrong = Vec::new();
-        for (i, flag) in self.flags.iter().enumerate() {
-            let parsed = Override::parse(flag).and_then(|o| o.apply(&mut self.value).map(|()| o));
-            self.overrides.push(parsed.map_err(|f| wrong.push(Problem::new(f, Place::Override(i)))).ok());
+        for (i, setting) in self.settings.iter().enumerate() {
+            let applied = setting.parse().and_then(|o| {
+                let without = setting.lenient && o.instance().is_some_and(|name| !has_stage(&self.original, name));
+                if without { Ok(None) } else { o.apply(&mut self.value).map(|()| Some(o)) }
+            });
+            self.overrides.push(applied.unwrap_or_else(|f| {
+                wrong.push(Problem::new(f, Place::Override(i)));
+                None
+            }));
         }
         if wrong.is_empty() { Ok(()) } else { Err(self.problems(wrong)) }
     }
@@ -80,12 +88,25 @@ impl Document {
             _ => p,
         };
         let list = list.into_iter().map(placed).collect();
-        Problems { file: self.file.clone(), text: self.text.clone(), overrides: self.flags.clone(), list }
+        Problems { file: self.file.clone(), text: self.text.clone(), settings: self.settings.clone(), list }
     }
 
-    /// Overrides that were applied.
-    pub(crate) fn overrides(&self) -> impl Iterator<Item = &Override> {
-        self.overrides.iter().flatten()
+    /// Whether an override that must be understood wrote this value.
+    pub(crate) fn must_know(&self, path: &[String]) -> bool {
+        let strict = self.settings.iter().zip(&self.overrides).filter(|(s, _)| !s.lenient);
+        strict.filter_map(|(_, o)| o.as_ref()).any(|o| o.path.starts_with(path))
+    }
+
+    /// Takes out what overrides wrote at a path: it was dropped.
+    pub(crate) fn forget(&mut self, path: &[String]) {
+        for o in self.overrides.iter_mut().filter(|o| o.as_ref().is_some_and(|o| o.path.starts_with(path))) {
+            *o = None;
+        }
+    }
+
+    /// Which settings had something to say to this pipeline.
+    pub(crate) fn applied(&self) -> Vec<bool> {
+        self.overrides.iter().map(Option::is_some).collect()
     }
 
     /// Whether the file or an override gives this parameter.
@@ -102,6 +123,22 @@ impl Document {
     /// Place of the key at a path, or of what is nearest above it.
     pub(crate) fn key_place(&self, path: &[&str]) -> Place {
         self.place(path, |e| e.key_span.clone())
+    }
+
+    /// The text of the entry at a path, key and value; the key of what is nearest above it if it is not found.
+    pub(crate) fn entry_span(&self, path: &[&str]) -> std::ops::Range<usize> {
+        match self.spots.find(path) {
+            Some(e) => e.key_span.start..e.value.span.end.max(e.key_span.end),
+            None => match self.key_place(path) {
+                Place::File(span) => span,
+                _ => 0..0,
+            },
+        }
+    }
+
+    /// Name and text of the file.
+    pub(crate) fn source(&self) -> (&str, &str) {
+        (&self.file, &self.text)
     }
 
     fn place(&self, path: &[&str], pick: impl Fn(&crate::spots::Entry) -> std::ops::Range<usize>) -> Place {
@@ -175,6 +212,10 @@ impl Document {
         };
         Problem::new(Fault::config(what), place)
     }
+}
+
+fn has_stage(document: &Value, name: &str) -> bool {
+    document.get("stages").is_some_and(|s| s.get(name).is_some())
 }
 
 fn duplicate_key(message: &str) -> Option<&str> {

@@ -13,7 +13,7 @@ use petgraph::{
 };
 use serde_json::Value;
 
-use crate::{Problems, build::build, document::Document, order::Dag};
+use crate::{Problems, Setting, build::build, document::Document, order::Dag};
 
 /// One stage instance.
 pub struct Node<'r> {
@@ -59,8 +59,18 @@ pub struct Graph<'r> {
 impl<'r> Graph<'r> {
     /// Reads a pipeline file, applies overrides and checks everything that can be checked without looking at inputs.
     pub fn load(path: &Path, overrides: &[String], registry: &'r Registry) -> std::result::Result<Self, Problems> {
+        let settings: Vec<Setting> = overrides.iter().map(Setting::flag).collect();
+        Self::with_settings(path, &settings, registry)
+    }
+
+    /// The same with overrides from anywhere, later ones over earlier ones.
+    pub fn with_settings(
+        path: &Path,
+        settings: &[Setting],
+        registry: &'r Registry,
+    ) -> std::result::Result<Self, Problems> {
         let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        build(absolute, Document::open(path, overrides)?, registry)
+        build(absolute, Document::open(path, settings)?, registry)
     }
 
     /// Folder that relative paths in the file start from.

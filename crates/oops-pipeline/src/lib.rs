@@ -10,7 +10,11 @@ mod order;
 mod overrides;
 mod problem;
 mod raw;
+mod setting;
 mod spots;
+mod sweep;
 
 pub use graph::{Graph, Node};
 pub use problem::{Place, Problem, Problems};
+pub use setting::Setting;
+pub use sweep::{Cell, Judged, Sweep};

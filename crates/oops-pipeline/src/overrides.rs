@@ -5,6 +5,8 @@ use serde_yaml::{Mapping, Value};
 
 const FORMS: &str =
     "allowed: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME (or [NAME, NAME]), defaults.seed=NUMBER";
+const SWEEP_FORMS: &str =
+    "allowed: STAGE.with.PARAM: VALUE, STAGE.use: NAME, STAGE.in.PORT: NAME (or [NAME, NAME]), defaults.seed: NUMBER";
 
 /// One parsed override: the path in the document and the value.
 #[derive(Debug, PartialEq)]
@@ -19,20 +21,20 @@ impl Override {
         let fault = |what: String| Fault::config(what).help(FORMS);
         let (path, value) = text.split_once('=').ok_or_else(|| fault(format!("`{text}` has no `=`")))?;
         let value = serde_yaml::from_str(value).map_err(|e| fault(format!("`{value}` is not a YAML value: {e}")))?;
-        let parts: Vec<&str> = path.split('.').collect();
-        let path: Vec<&str> = match parts[..] {
-            ["defaults", "seed"] => parts,
-            [name, "use"] => vec!["stages", name, "use"],
-            [name, "in", port] => vec!["stages", name, "in", port],
-            [name, "with", ref params @ ..] if !params.is_empty() => [&["stages", name, "with"], params].concat(),
-            _ => return Err(wrong_form(path, &parts)),
-        };
-        Ok(Self { path: path.into_iter().map(str::to_owned).collect(), value })
+        Ok(Self { path: document_path(path, FORMS)?, value })
     }
 
-    /// Puts the value into the document.
+    /// An entry of a `set:` mapping.
+    pub(crate) fn entry(key: &str, value: &Value) -> Result<Self> {
+        Ok(Self { path: document_path(key, SWEEP_FORMS)?, value: value.clone() })
+    }
+
+    /// Puts the value into the document; null takes out what the document says there, so that the default holds.
     pub(crate) fn apply(&self, document: &mut Value) -> Result<()> {
         let (last, parents) = self.path.split_last().ok_or_else(|| Fault::internal("empty override"))?;
+        if let ([_, name], "use", true) = (parents, last.as_str(), self.value.is_null()) {
+            return Err(Fault::config(format!("`{name}` needs a `use`")).help("null drops parameters and inputs only"));
+        }
         let mut here = document;
         for (depth, key) in parents.iter().enumerate() {
             let map = as_mapping(here, key)?;
@@ -43,9 +45,40 @@ impl Override {
                 *here = Value::Mapping(Mapping::new());
             }
         }
-        as_mapping(here, last)?.insert(Value::from(last.as_str()), self.value.clone());
-        Ok(())
+        let map = as_mapping(here, last)?;
+        if !self.value.is_null() {
+            map.insert(Value::from(last.as_str()), self.value.clone());
+            return Ok(());
+        }
+        map.remove(last.as_str()).map(|_| ()).ok_or_else(|| nothing_to_drop(&self.path, map))
     }
+
+    /// Name of the stage instance that it is about; none for the defaults.
+    pub(crate) fn instance(&self) -> Option<&str> {
+        (self.path[0] == "stages").then(|| self.path[1].as_str())
+    }
+}
+
+/// Where in the document a key such as `plan.with.gamma` points.
+fn document_path(key: &str, forms: &str) -> Result<Vec<String>> {
+    let parts: Vec<&str> = key.split('.').collect();
+    let path: Vec<&str> = match parts[..] {
+        ["defaults", "seed"] => parts,
+        [name, "use"] => vec!["stages", name, "use"],
+        [name, "in", port] => vec!["stages", name, "in", port],
+        [name, "with", ref params @ ..] if !params.is_empty() => [&["stages", name, "with"], params].concat(),
+        _ => return Err(wrong_form(key, &parts, forms)),
+    };
+    Ok(path.into_iter().map(str::to_owned).collect())
+}
+
+fn nothing_to_drop(path: &[String], map: &Mapping) -> Fault {
+    let (last, parents) = path.split_last().map_or(("", path), |(l, p)| (l.as_str(), p));
+    let names: Vec<&str> = map.keys().filter_map(Value::as_str).collect();
+    let near = nearest(last, names.iter().copied()).map(|n| format!("did you mean `{n}`? ")).unwrap_or_default();
+    let there = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    Fault::config(format!("null drops what the pipeline gives, but it gives no `{last}`"))
+        .help(format!("{near}given in {}: {there}", parents.join(".")))
 }
 
 fn as_mapping<'v>(value: &'v mut Value, key: &str) -> Result<&'v mut Mapping> {
@@ -59,12 +92,12 @@ fn no_instance(name: &str, stages: &Mapping) -> Fault {
         .help(format!("{near}stages: {}", names.join(", ")))
 }
 
-fn wrong_form(path: &str, parts: &[&str]) -> Fault {
+fn wrong_form(path: &str, parts: &[&str], forms: &str) -> Fault {
     let hint = match parts {
         [name, param] => format!("did you mean `{name}.with.{param}`? "),
         _ => String::new(),
     };
-    Fault::config(format!("`{path}` cannot be set")).help(format!("{hint}{FORMS}"))
+    Fault::config(format!("`{path}` cannot be set")).help(format!("{hint}{forms}"))
 }
 
 #[cfg(test)]
@@ -89,6 +122,17 @@ mod tests {
         expect("plan.use=b", "stages: { plan: { use: b } }");
         expect("plan.in.models=[p, q]", "stages: { plan: { use: a, in: { models: [p, q] } } }");
         expect("defaults.seed=3", "{ stages: { plan: { use: a } }, defaults: { seed: 3 } }");
+    }
+
+    #[test]
+    fn null_drops_what_is_there() {
+        let document = "stages: { plan: { use: a, in: { x: y }, with: { remove: 1, deep: { er: 2 } } } }";
+        let dropped = |text| serde_yaml::to_string(&set(document, text).unwrap()["stages"]["plan"]).unwrap();
+        assert_eq!(dropped("plan.in.x=null").trim(), "use: a\nin: {}\nwith:\n  remove: 1\n  deep:\n    er: 2");
+        assert!(!dropped("plan.with.deep.er=null").contains("er:"));
+        let fails = |text: &str| set(document, text).unwrap_err().to_string();
+        assert!(fails("plan.with.remov=null").contains("did you mean `remove`"));
+        assert!(fails("plan.use=null").contains("`plan` needs a `use`"));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::{fmt, ops::Range};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use oops_core::{Class, Fault};
 
+use crate::Setting;
+
 /// Where a problem lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -39,8 +41,8 @@ pub struct Problems {
     pub(crate) file: String,
     /// Its text.
     pub(crate) text: String,
-    /// The overrides of the command line.
-    pub(crate) overrides: Vec<String>,
+    /// The overrides.
+    pub(crate) settings: Vec<Setting>,
     /// What is wrong.
     pub list: Vec<Problem>,
 }
@@ -57,7 +59,8 @@ impl Problems {
         let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
         let mut out = String::new();
         for problem in &self.list {
-            let shown = Shown { problem, source: self.source(problem), span: self.span(problem) };
+            let (source, span) = self.shown(problem);
+            let shown = Shown { problem, source, span };
             if handler.render_report(&mut out, &shown).is_err() {
                 out.push_str(&problem.fault.to_string());
             }
@@ -65,23 +68,24 @@ impl Problems {
         out
     }
 
-    fn source(&self, problem: &Problem) -> NamedSource<String> {
-        match problem.place {
-            Place::Override(i) => NamedSource::new("command line", self.flag(i)),
-            _ => NamedSource::new(&self.file, self.text.clone()).with_language("yaml"),
-        }
+    /// The same, each with the place (a row of a sweep) that it belongs to.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        self.list.iter_mut().for_each(|p| p.fault = p.fault.clone().at(place));
+        self
     }
 
-    fn span(&self, problem: &Problem) -> Option<Range<usize>> {
+    /// The text that a problem points into, and where; no place for one that lies nowhere in particular.
+    fn shown(&self, problem: &Problem) -> (NamedSource<String>, Option<Range<usize>>) {
+        let own = || NamedSource::new(&self.file, self.text.clone()).with_language("yaml");
         match &problem.place {
-            Place::File(range) => Some(range.clone()),
-            Place::Override(i) => Some(0..self.flag(*i).len()),
-            Place::Nowhere => None,
+            Place::File(range) => (own(), Some(range.clone())),
+            Place::Override(i) => match self.settings.get(*i).map(Setting::shown) {
+                Some((name, text, span)) => (NamedSource::new(name, text), Some(span)),
+                None => (own(), None),
+            },
+            Place::Nowhere => (own(), None),
         }
-    }
-
-    fn flag(&self, i: usize) -> String {
-        format!("--set {}", self.overrides.get(i).map_or("", String::as_str))
     }
 }
 

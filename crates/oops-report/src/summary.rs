@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::protocol::line;
+
 /// Parameters of [`Summary`]: none.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +30,8 @@ const FIGURES: [(&str, &str); 6] = [
 impl Stage for Summary {
     type Params = Params;
     const NAME: &'static str = "report.summary";
-    const VERSION: u32 = 1;
+    /// 2: perplexities under one protocol share a column.
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "one Markdown table: a row per model, a column per figure, the protocols below";
     const INPUTS: &'static [Port] = &[Port::many("metrics", Kind::Metrics)];
     const OUTPUT: Kind = Kind::Report;
@@ -53,20 +56,26 @@ fn table(metrics: &[Metrics]) -> Result<ReportTable> {
             }
         }
     }
-    // One column per metrics and figure that it holds: two perplexities on two texts are two columns.
-    let present = |m: &Metrics, key: &str| m.models.iter().any(|row| row.contains_key(key));
-    let columns: Vec<(&Metrics, usize)> = metrics
-        .iter()
-        .flat_map(|m| (0..FIGURES.len()).filter(|&f| present(m, FIGURES[f].0)).map(move |f| (m, f)))
-        .collect();
-    let title = |&(m, f): &(&Metrics, usize)| {
-        let name = FIGURES[f].1;
-        m.protocol.get("text").and_then(Value::as_str).map_or(name.to_owned(), |text| format!("{name} ({text})"))
+    // One column per protocol and figure: perplexities on two texts are two columns, those of two models on one text,
+    // measured by two stages, are one.
+    let present = |p: &Map<String, Value>, f: &usize| {
+        let of_protocol = metrics.iter().filter(|m| m.protocol == *p).flat_map(|m| &m.models);
+        of_protocol.into_iter().any(|row| row.contains_key(FIGURES[*f].0))
     };
-    let cell = |model: &Digest, &(m, f): &(&Metrics, usize)| -> Result<String> {
-        for (i, row) in m.models.iter().enumerate() {
-            if m.model(i)? == *model {
-                return Ok(row.get(FIGURES[f].0).map(figure).unwrap_or_default());
+    let first = |i: &usize| !metrics[..*i].iter().any(|m| m.protocol == metrics[*i].protocol);
+    let protocols: Vec<_> = (0..metrics.len()).filter(first).map(|i| &metrics[i].protocol).collect();
+    let of_protocol = |p| (0..FIGURES.len()).filter(move |f| present(p, f)).map(move |f| (p, f));
+    let columns: Vec<(&Map<String, Value>, usize)> = protocols.iter().flat_map(|&p| of_protocol(p)).collect();
+    let title = |&(p, f): &(&Map<String, Value>, usize)| {
+        let name = FIGURES[f].1;
+        p.get("text").and_then(Value::as_str).map_or(name.to_owned(), |text| format!("{name} ({text})"))
+    };
+    let cell = |model: &Digest, &(p, f): &(&Map<String, Value>, usize)| -> Result<String> {
+        for m in metrics.iter().filter(|m| m.protocol == *p) {
+            for (i, row) in m.models.iter().enumerate() {
+                if m.model(i)? == *model {
+                    return Ok(row.get(FIGURES[f].0).map(figure).unwrap_or_default());
+                }
             }
         }
         Ok(String::new())
@@ -75,23 +84,8 @@ fn table(metrics: &[Metrics]) -> Result<ReportTable> {
         .iter()
         .map(|model| Ok((*model, columns.iter().map(|c| cell(model, c)).collect::<Result<_>>()?)))
         .collect::<Result<_>>()?;
-    let notes = metrics.iter().filter_map(|m| note(&m.protocol)).collect();
+    let notes = protocols.iter().filter_map(|p| line(p)).map(|l| format!("Perplexity protocol: {l}.")).collect();
     Ok(ReportTable { columns: columns.iter().map(title).collect(), rows, notes })
-}
-
-/// The protocol of a perplexity in one line.
-fn note(protocol: &Map<String, Value>) -> Option<String> {
-    let get = |key: &str| protocol.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
-    Some(format!(
-        "Perplexity protocol: {}, {} windows of at most {} tokens ({} tokens, {} predicted), BOS {}, {}.",
-        get("text")?,
-        get("windows")?,
-        get("window_tokens")?,
-        get("tokens")?,
-        get("predicted_tokens")?,
-        if protocol.get("bos") == Some(&Value::Bool(true)) { "on" } else { "off" },
-        get("dtype")?,
-    ))
 }
 
 /// Whole numbers in full, others to three decimals while that is readable.
@@ -138,5 +132,16 @@ mod tests {
         assert_eq!(t.rows[0], (a, vec!["19.923".into(), String::new()]));
         assert_eq!(t.rows[1], (b, vec!["5.130e4".into(), "1 234 567".into()]));
         assert!(t.notes[0].contains("2 windows of at most 8 tokens") && t.notes.len() == 1);
+    }
+
+    #[test]
+    fn two_stages_with_one_protocol_share_a_column() {
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let of = |model: Digest, ppl: f64| {
+            metrics(json!({"text": "t.txt"}), vec![json!({"model_digest": model, "perplexity": ppl})])
+        };
+        let t = table(&[of(a, 2.0), of(b, 3.0)]).unwrap();
+        assert_eq!(t.columns, ["perplexity (t.txt)"]);
+        assert_eq!(t.rows, [(a, vec!["2.000".into()]), (b, vec!["3.000".into()])]);
     }
 }

@@ -6,6 +6,7 @@ mod run;
 mod show;
 mod stages;
 mod status;
+mod sweep;
 mod verify;
 
 use crate::{
@@ -20,6 +21,7 @@ pub(crate) fn dispatch(cli: &Cli) -> Answer {
     let cache = cli.cache.as_deref();
     match &cli.command {
         Command::Run(args) => run::run(args, cache, &registry),
+        Command::Sweep(args) => sweep::sweep(args, cache, &registry),
         Command::Status(args) => status::status(args, cache, &registry),
         Command::Dag(args) => dag::dag(args, &registry),
         Command::Show(args) => show::show(args, cache, &registry),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oops_artifact::Kind;
 use oops_core::{Class, Result};
-use oops_engine::{Outcome, Session, State};
+use oops_engine::{Outcome, Planned, Session, State};
 use oops_pipeline::Graph;
 use oops_stage::Registry;
 use serde::Serialize;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Run, cache: Option<&Path>, registry: &Registry) -> Answ
     graph.check(&needed)?;
     let store = open::store(cache)?;
     let width = graph.nodes.iter().map(|n| n.name.len()).max().unwrap_or(0);
-    let printer = Printer { to_stderr: args.json, quiet: args.quiet, width };
+    let printer = Printer { to_stderr: args.json, quiet: args.quiet, news_only: false, width };
     let session = Session { graph: &graph, store: &store, observer: &printer, cancel: &CANCEL };
     if args.preview {
         return Ok(dry_run(args, session, needed)?);
@@ -80,14 +80,13 @@ fn reports(graph: &Graph<'_>, outcome: &Outcome, say: &dyn Fn(&str)) -> Result<(
 
 fn dry_run(args: &Run, session: Session<'_>, needed: std::collections::BTreeSet<usize>) -> Result<u8> {
     let plan = oops_engine::plan(session, needed)?;
-    let state = |s: &State| !matches!(s, State::Cached(_));
-    let name = |i: &usize| session.graph.nodes[*i].name.clone();
-    let (would_run, cached): (Vec<_>, Vec<_>) = plan.iter().partition(|(_, s)| state(s));
+    let name = |p: &Planned| session.graph.nodes[p.node].name.clone();
+    let (would_run, cached): (Vec<_>, Vec<_>) = plan.iter().partition(|p| !matches!(p.state, State::Cached(_)));
     if !args.quiet {
         super::status::print(session.graph, &plan, args.json);
     }
     if args.json {
-        let names = |list: &[&(usize, State)]| list.iter().map(|(i, _)| name(i)).collect::<Vec<_>>();
+        let names = |list: &[&Planned]| list.iter().map(|p| name(p)).collect::<Vec<_>>();
         out(&show::line(&serde_json::json!({ "would_run": names(&would_run), "cached": names(&cached) }))?);
     }
     Ok(u8::from(!would_run.is_empty()))

@@ -24,7 +24,7 @@ pub(crate) fn show(args: &Show, cache: Option<&Path>, registry: &Registry) -> An
     let session = Session { graph: &graph, store: &store, observer: &Silent, cancel: &CANCEL };
     let results: BTreeMap<usize, Resolved> = oops_engine::artifact(session, i)?
         .into_iter()
-        .filter_map(|(j, state)| if let State::Cached(found) = state { Some((j, *found)) } else { None })
+        .filter_map(|p| if let State::Cached(found) = p.state { Some((p.node, *found)) } else { None })
         .collect();
     let found = results.get(&i).ok_or_else(|| not_cached(args))?;
     match &args.out {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oops_engine::{Session, Silent, State};
+use oops_engine::{Planned, Session, Silent, State};
 use oops_pipeline::Graph;
 use oops_stage::Registry;
 
@@ -25,12 +25,12 @@ pub(crate) fn status(args: &Pipeline, cache: Option<&Path>, registry: &Registry)
 }
 
 /// One line per stage.
-pub(crate) fn print(graph: &Graph<'_>, plan: &[(usize, State)], to_stderr: bool) {
-    let width = |f: &dyn Fn(usize) -> usize| plan.iter().map(|(i, _)| f(*i)).max().unwrap_or(0);
+pub(crate) fn print(graph: &Graph<'_>, plan: &[Planned], to_stderr: bool) {
+    let width = |f: &dyn Fn(usize) -> usize| plan.iter().map(|p| f(p.node)).max().unwrap_or(0);
     let (name_width, stage_width) =
         (width(&|i| graph.nodes[i].name.len()), width(&|i| graph.nodes[i].stage.name().len()));
-    for (i, state) in plan {
-        let node = &graph.nodes[*i];
+    for Planned { node, state, .. } in plan {
+        let node = &graph.nodes[*node];
         let line = format!("{:name_width$}  {:stage_width$}  {}", node.name, node.stage.name(), describe(state));
         if to_stderr { err(&line) } else { out(&line) }
     }

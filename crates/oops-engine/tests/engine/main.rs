@@ -5,3 +5,4 @@ mod damage;
 mod fakes;
 mod processes;
 mod selection;
+mod sweeps;

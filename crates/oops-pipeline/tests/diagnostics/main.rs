@@ -2,6 +2,7 @@
 
 mod fakes;
 mod overrides;
+mod sweeps;
 
 use std::{fs, path::Path};
 
@@ -18,7 +19,7 @@ fn problems(path: &Path, overrides: &[String]) -> Option<String> {
 }
 
 /// Wide enough that no path of this machine decides where a line breaks.
-const UNWRAPPED: usize = 1000;
+pub(crate) const UNWRAPPED: usize = 1000;
 
 #[test]
 fn broken_pipelines_are_explained() {

@@ -141,6 +141,13 @@ pub(crate) struct SweepArgs {
     /// Only say what would run, each stage once; exit code 1 if anything would.
     #[arg(long = "dry-run")]
     pub(crate) preview: bool,
+    #[command(flatten)]
+    pub(crate) output: SweepOutput,
+}
+
+/// Where a sweep's tables go.
+#[derive(Debug, Args)]
+pub(crate) struct SweepOutput {
     /// Write the tables with their protocols to this file, one section per sweep.
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,

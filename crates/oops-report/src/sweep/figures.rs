@@ -67,6 +67,6 @@ mod tests {
     #[test]
     fn figures_have_about_four_digits() {
         assert_eq!([1.8765, 34.567, 512.34, 51_300.0].map(perplexity), ["1.877", "34.57", "512.3", "5.13e4"]);
-        assert_eq!([0.01, 3.14, 112.4].map(seconds), ["0", "3.1", "112"]);
+        assert_eq!([0.01, 3.25, 112.4].map(seconds), ["0", "3.2", "112"]);
     }
 }

@@ -31,11 +31,11 @@ pub(super) fn forecast(args: &SweepArgs, sweeps: &[Opened<'_>], store: &Store) -
     }
     let width = would_run.iter().map(|(_, name, _)| name.len()).max().unwrap_or(0);
     let stage_width = would_run.iter().map(|(_, _, stage)| stage.len()).max().unwrap_or(0);
-    for (cell, name, stage) in would_run.iter().filter(|_| !args.quiet) {
+    for (cell, name, stage) in would_run.iter().filter(|_| !args.output.quiet) {
         output::say(args, &format!("{name:width$}  {stage:stage_width$}  would run for {cell}"));
     }
     output::say(args, &format!("{} would run, {cached} cached", would_run.len()));
-    if args.json {
+    if args.output.json {
         let runs: Vec<String> = would_run.iter().map(|(cell, name, _)| format!("{cell}: {name}")).collect();
         out(&show::line(&json!({ "would_run": runs, "cached": cached }))?);
     }

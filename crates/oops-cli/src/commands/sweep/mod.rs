@@ -117,7 +117,7 @@ fn no_row(name: &str, names: &[&str]) -> Fault {
 fn run(args: &SweepArgs, opened: &Opened<'_>, store: &Store, tally: &mut Tally) -> Result<SweepTable> {
     let graphs = || opened.graphs.iter().map(|j| &j.graph);
     let width = graphs().flat_map(|g| &g.nodes).map(|n| n.name.len()).max().unwrap_or(0);
-    let printer = Printer { to_stderr: args.json, quiet: args.quiet, news_only: true, width };
+    let printer = Printer { to_stderr: args.output.json, quiet: args.output.quiet, news_only: true, width };
     let cells = opened.graphs.iter().enumerate();
     let jobs = cells.map(|(i, judged)| Job {
         session: Session { graph: &judged.graph, store, observer: &printer, cancel: &CANCEL },
@@ -127,7 +127,7 @@ fn run(args: &SweepArgs, opened: &Opened<'_>, store: &Store, tally: &mut Tally) 
     let jobs: Vec<Job<'_>> = jobs.collect();
     let mut table = output::empty_table(args, opened);
     let begin = &mut |i: usize| {
-        if !args.quiet {
+        if !args.output.quiet {
             output::say(args, &format!("[{}/{}] {}", i + 1, jobs.len(), opened.cell(i).name));
         }
     };

@@ -15,7 +15,7 @@ use crate::{
 
 /// Prints a line where lines go.
 pub(super) fn say(args: &SweepArgs, text: &str) {
-    if args.json { err(text) } else { out(text) }
+    if args.output.json { err(text) } else { out(text) }
 }
 
 /// A table without cells.
@@ -65,10 +65,10 @@ fn command(args: &SweepArgs, file: &Path) -> String {
 pub(super) fn finish(args: &SweepArgs, tables: &[SweepTable], tally: &Tally, sweeps: usize) -> Result<()> {
     if tables.len() == sweeps {
         let sections = || tables.iter().map(SweepTable::section).collect::<Vec<_>>().join("\n");
-        args.markdown.iter().try_for_each(|path| write(path, &format!("# Results\n\n{}", sections())))?;
-        args.csv.iter().try_for_each(|path| write(path, &csv(tables)))?;
+        args.output.markdown.iter().try_for_each(|path| write(path, &format!("# Results\n\n{}", sections())))?;
+        args.output.csv.iter().try_for_each(|path| write(path, &csv(tables)))?;
     }
-    if !args.quiet {
+    if !args.output.quiet {
         say(args, &tally.line());
     }
     if let Some(fault) = tally.worst() {
@@ -80,7 +80,7 @@ pub(super) fn finish(args: &SweepArgs, tables: &[SweepTable], tally: &Tally, swe
             ),
         }
     }
-    if args.json {
+    if args.output.json {
         let failed: Vec<&str> = tally.failed.iter().map(|(cell, _)| cell.as_str()).collect();
         let summary = json!({
             "sweeps": tables.iter().map(SweepTable::json).collect::<Vec<_>>(), "executed": tally.executed, "cached": tally.cached(), "failed": failed, "wall_s": tally.wall_s,

@@ -42,6 +42,8 @@ pub(crate) struct Params {
     evaluations_per_epoch: usize,
     /// Evaluations without a new best after which a block's training stops; 0 for never.
     patience: usize,
+    /// How often a block that nothing improved is trained anew, each time at a quarter of the learning rate.
+    retries: usize,
     /// Rank of low-rank updates (LoRA) of the linear weights, merged at the end; absent to train the weights whole.
     lora_rank: Option<usize>,
     /// Precision of the written weights: `auto` (as the student; f32 for quantised students), `f32`, `f16` or `bf16`.
@@ -61,6 +63,7 @@ impl Default for Params {
             heldout_fraction: 0.1,
             evaluations_per_epoch: 2,
             patience: 4,
+            retries: 2,
             lora_rank: None,
             dtype: SaveAs::Auto,
         }
@@ -90,6 +93,7 @@ impl Params {
             clip: self.clip,
             evaluations_per_epoch: self.evaluations_per_epoch,
             patience: self.patience,
+            retries: self.retries,
             lora_rank: self.lora_rank,
             dtype: self.dtype.resolve(&student.dtype),
         }

@@ -15,6 +15,9 @@ use crate::{
     trainable::Trainable,
 };
 
+/// The learning rate of an attempt over that of the attempt before.
+const RETRY_FACTOR: f64 = 0.25;
+
 /// How a block is trained.
 pub(crate) struct Recipe {
     pub(crate) learning_rate: f64,
@@ -24,6 +27,7 @@ pub(crate) struct Recipe {
     pub(crate) clip: f64,
     pub(crate) evaluations_per_epoch: usize,
     pub(crate) patience: usize,
+    pub(crate) retries: usize,
     pub(crate) lora_rank: Option<usize>,
     /// Precision that the block will be stored in: candidates are judged as they will be stored.
     pub(crate) dtype: DType,
@@ -85,8 +89,10 @@ pub(crate) struct Report {
     pub(crate) error_before: f64,
     /// The same of the weights that go out; never above `error_before`.
     pub(crate) error_after: f64,
-    /// Peak of the learning rate.
+    /// Peak of the learning rate of the last attempt.
     pub(crate) learning_rate: f64,
+    /// Attempts, each at a quarter of the rate before; what follows is the last one's.
+    pub(crate) attempts: usize,
     /// Steps done, of `steps_planned`; fewer after an early stop.
     pub(crate) steps: usize,
     pub(crate) steps_planned: usize,
@@ -115,7 +121,7 @@ pub(crate) struct Trainer<'a> {
 
 impl Trainer<'_> {
     /// Trains `block` (number `l`); `tick` is called once per step and may stop the run. Gives the best weights seen, as
-    /// they will be stored, and the tokens that went through training.
+    /// they will be stored.
     pub(crate) fn run(
         &self,
         l: usize,
@@ -127,32 +133,51 @@ impl Trainer<'_> {
         let mut rng = Rng::new(seed, &format!("distill.blockwise/{l}"));
         let start = block.rounded(&recipe.dtype)?;
         let error = self.data.heldout_error(self.decoder, &start)?;
-        let lengths = self.data.lengths();
-        let per_epoch = order::epoch(&lengths, recipe.batch_sequences, &mut rng.clone()).len();
-        let steps = per_epoch * recipe.epochs;
+        let per_epoch = order::epoch(&self.data.lengths(), recipe.batch_sequences, &mut rng.clone()).len();
         let mut report = Report {
             block: l,
             status: "exact".to_owned(),
             error_before: error,
             error_after: error,
             learning_rate: recipe.learning_rate,
+            attempts: 0,
             steps: 0,
-            steps_planned: steps,
+            steps_planned: per_epoch * recipe.epochs,
             best_step: 0,
             curve: Vec::new(),
         };
-        let trainable = Trainable::new(block, recipe.lora_rank, &mut rng)?;
-        let mut best = start;
+        let trainable = Trainable::new(block, recipe.lora_rank, &mut rng.clone())?;
         if error == 0.0 || trainable.tensors().next().is_none() {
-            return Ok((best, report));
+            return Ok((start, report));
         }
-        let schedule =
-            Schedule { peak: recipe.learning_rate, warmup: (recipe.warmup_fraction * steps as f64) as usize, steps };
+        drop(trainable);
+        for attempts in 1..=recipe.retries + 1 {
+            let learning_rate = recipe.learning_rate * RETRY_FACTOR.powi(attempts as i32 - 1);
+            report = Report { learning_rate, attempts, steps: 0, curve: Vec::new(), ..report };
+            if let Some(better) = self.attempt(block, &mut rng, &mut report, tick)? {
+                return Ok((better, report));
+            }
+        }
+        Ok((start, report))
+    }
+
+    /// Trains at the report's learning rate, which the report then tells; the best weights if they beat the start.
+    fn attempt(
+        &self,
+        block: &Block,
+        rng: &mut Rng,
+        report: &mut Report,
+        tick: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Option<Block>> {
+        let (recipe, lengths, steps) = (self.recipe, self.data.lengths(), report.steps_planned);
+        let per_epoch = steps / recipe.epochs;
+        let trainable = Trainable::new(block, recipe.lora_rank, rng)?;
+        let warmup = (recipe.warmup_fraction * steps as f64) as usize;
+        let schedule = Schedule { peak: report.learning_rate, warmup, steps };
         let mut adam = AdamW::new(trainable.tensors(), recipe.clip);
-        let (mut sum, mut since) = (0.0, 0);
-        let mut diverged = false;
+        let (mut sum, mut since, mut best, mut diverged) = (0.0, 0, None, false);
         'training: for _ in 0..recipe.epochs {
-            let batches = order::epoch(&lengths, recipe.batch_sequences, &mut rng);
+            let batches = order::epoch(&lengths, recipe.batch_sequences, rng);
             for (i, batch) in batches.iter().enumerate() {
                 tick()?;
                 let Some(loss) = self.step(&trainable, &mut adam, batch, schedule.rate(report.steps))? else {
@@ -171,16 +196,16 @@ impl Trainer<'_> {
                 report.curve.push(Point { step: report.steps, loss: sum / f64::from(since), heldout_error });
                 (sum, since) = (0.0, 0);
                 if heldout_error < report.error_after {
-                    (best, report.error_after, report.best_step) = (candidate, heldout_error, report.steps);
+                    (best, report.error_after, report.best_step) = (Some(candidate), heldout_error, report.steps);
                 }
-                if self.is_stuck(&report) {
+                if self.is_stuck(report) {
                     break 'training;
                 }
             }
         }
         let status = if report.best_step > 0 { "trained" } else { "kept" };
         if diverged { "diverged" } else { status }.clone_into(&mut report.status);
-        Ok((best, report))
+        Ok(best)
     }
 
     /// Whether the last `patience` evaluations brought nothing better.

@@ -152,6 +152,8 @@ pub(crate) struct Options {
     pub(crate) search: Search,
     pub(crate) stream: Stream,
     pub(crate) target: Target,
+    /// κ of the token weights on the pruned stream; 0 weighs all tokens alike.
+    pub(crate) kappa: f64,
 }
 
 impl Options {
@@ -160,6 +162,7 @@ impl Options {
         if let Search::Damped(damping) = self.search {
             damping.check()?;
         }
+        bail_if(!(self.kappa.is_finite() && self.kappa >= 0.0), || Fault::config("`kappa` must be 0 or more"))?;
         bail_if(self.target != Target::Own && self.stream == Stream::Dense, || {
             Fault::config("on the dense stream a module has one target, its own output")
                 .help("leave `target` at `own`, or set `stream: pruned`")

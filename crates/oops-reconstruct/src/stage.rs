@@ -63,7 +63,7 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
         cx.progress.begin(plan.blocks.len() as u64, "blocks");
         let seconds = match options.stream {
             Stream::Dense => job.on_the_dense_stream(inputs.optional("stats"))?,
-            Stream::Pruned => Walk::run(&job, inputs.one("tokens")?, options.target)?,
+            Stream::Pruned => Walk::run(&job, inputs.one("tokens")?, &options)?,
         };
         cx.measure("modules", seconds);
         write_rest(&cx.work, source, &checkpoint, &plan, &dtype)?;

@@ -8,13 +8,14 @@
 use candle_core::Tensor;
 use oops_artifact::{Artifact, Split, TokenSet};
 use oops_core::{Fault, Result, Site, bail_if};
-use oops_model::{Block, Checkpoint, Decoder, load_tensors, save_tensors, slice_block, with_values};
+use oops_linalg::stats::median;
+use oops_model::{Block, Checkpoint, Decoder, load_tensors, matrix, save_tensors, slice_block, with_values};
 use oops_stage::Workdir;
 
 use crate::{
     forward::{columns, fault, project, site_input, without_attention},
     gather::Gather,
-    options::Target,
+    options::{Options, Target},
     problem::{projection, projection_mut},
     stage::{Job, Seconds, timed},
 };
@@ -39,6 +40,7 @@ struct Batch {
 pub(crate) struct Walk<'a> {
     job: &'a Job<'a>,
     target: Target,
+    kappa: f64,
     decoder: Decoder,
     batches: Vec<Batch>,
 }
@@ -50,7 +52,8 @@ fn streams_file(l: usize) -> String {
 
 impl<'a> Walk<'a> {
     /// Repairs every block, or what an earlier, killed run has left.
-    pub(crate) fn run(job: &'a Job<'a>, tokens: &Artifact, target: Target) -> Result<Vec<Seconds>> {
+    pub(crate) fn run(job: &'a Job<'a>, tokens: &Artifact, options: &Options) -> Result<Vec<Seconds>> {
+        let (target, kappa) = (options.target, options.kappa);
         let tokens = TokenSet::read(tokens)?;
         let (blocks, cx) = (job.plan.blocks.len(), job.cx);
         tokens.check_vocab(job.checkpoint.config().dims.vocab)?;
@@ -58,7 +61,7 @@ impl<'a> Walk<'a> {
         bail_if(longest == 0, || Fault::data("there are no calibration tokens"))?;
         let decoder = Decoder::new(job.checkpoint.config(), longest)?;
         let batches = embed(job.checkpoint, &decoder, &tokens, target != Target::Own)?;
-        let mut walk = Self { job, target, decoder, batches };
+        let mut walk = Self { job, target, kappa, decoder, batches };
         let first = walk.resume(blocks)?;
         cx.progress.advance(first as u64);
         let mut seconds = Vec::new();
@@ -131,8 +134,10 @@ impl<'a> Walk<'a> {
                 *stream = (&*stream + output).map_err(fault)?;
             }
             if let Some(gather) = &mut gather {
+                let weights = token_roots(batch.dense.as_ref().unwrap_or(&batch.x), self.kappa)?;
+                let shift = shift.map(|d| weighted(&d, weights.as_ref())).transpose()?;
                 let shift = shift.as_ref().map(oops_model::values).transpose()?;
-                with_values(&x, |x| gather.add(batch.split, x, shift.as_deref()))??;
+                with_values(&weighted(&x, weights.as_ref())?, |x| gather.add(batch.split, x, shift.as_deref()))??;
             }
             inputs.push(columns(&x, &kept)?);
         }
@@ -146,6 +151,24 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
+}
+
+/// √w_t of the tokens of a batch as a column, w_t = min(1, κ·median‖y‖²/‖y_t‖²) for the rows of `y`; `None` for κ = 0.
+fn token_roots(y: &Tensor, kappa: f64) -> Result<Option<Tensor>> {
+    if kappa == 0.0 {
+        return Ok(None);
+    }
+    let (rows, width) = y.dims2().map_err(fault)?;
+    let energy = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+    let energies = with_values(y, |y| y.chunks_exact(width.max(1)).map(energy).collect::<Vec<_>>())?;
+    let limit = kappa * median(&energies);
+    let root = |&e: &f64| if e > limit { (limit / e).sqrt() as f32 } else { 1.0 };
+    matrix(energies.iter().map(root).collect(), rows, 1).map(Some)
+}
+
+/// Rows of `x` times the column `roots`.
+fn weighted(x: &Tensor, roots: Option<&Tensor>) -> Result<Tensor> {
+    roots.map_or_else(|| Ok(x.clone()), |roots| x.broadcast_mul(roots).map_err(fault))
 }
 
 /// D: what the target has beyond the module's own output on the pruned stream.

@@ -1,16 +1,18 @@
-//! Stages that bring things in: checkpoints (`source.model`) and text (`source.text`). Files stay where they are; the
+//! Stages that bring things in: checkpoints (`source.model`), text (`source.text`) and mixtures of texts (`source.mix`). Files stay where they are; the
 //! store keeps their digests.
 
+mod mix;
 mod model;
 mod read;
 mod text;
 
 use oops_stage::{AnyStage, erase};
 
+pub use mix::SourceMix;
 pub use model::SourceModel;
 pub use text::SourceText;
 
 /// The stages of this crate.
 pub fn stages() -> Vec<Box<dyn AnyStage>> {
-    vec![erase::<SourceModel>(), erase::<SourceText>()]
+    vec![erase::<SourceModel>(), erase::<SourceText>(), erase::<SourceMix>()]
 }

@@ -96,6 +96,23 @@ fn a_ruinous_learning_rate_keeps_the_start() {
     assert_eq!(out.tree.0[&name], inputs.one("student").unwrap().tree.0[&name]);
 }
 
+#[test]
+fn a_learning_rate_that_is_too_high_is_tried_again_lower() {
+    let root = tempfile::tempdir().unwrap();
+    let inputs = inputs_in(root.path(), &perturbed(&teacher_blocks()));
+    let run = |retries: usize| {
+        let high = params(json!({ "learning_rate": 0.64, "patience": 2, "retries": retries }));
+        reports(&distil(root.path(), &retries.to_string(), &inputs, &high, &NoProgress).unwrap())
+    };
+    assert!(run(0).iter().any(|r| r["status"] == "kept" && r["attempts"] == 1));
+    for report in run(4) {
+        let attempts = report["attempts"].as_u64().unwrap() as i32;
+        let rate = report["learning_rate"].as_f64().unwrap();
+        assert!((rate - 0.64 * 0.25f64.powi(attempts - 1)).abs() < 1e-12, "{report}");
+        assert!(report["status"] == "trained" && report["error_after"].as_f64() < report["error_before"].as_f64());
+    }
+}
+
 /// Stops the run once `blocks` blocks are done.
 struct StopAfter<'a> {
     done: AtomicU64,

@@ -110,7 +110,7 @@ pub(crate) fn stack(states: &[&Tensor]) -> Result<Tensor> {
     Tensor::cat(states, 0).map_err(fault)
 }
 
-/// Fails unless a block's tensors and `tensors` are as many.
+/// `block` with each of its tensors replaced by the next of `tensors`.
 pub(crate) fn refill(block: &Block, tensors: &mut impl Iterator<Item = Tensor>) -> Result<Block> {
     block.map(&mut |_, _, _| tensors.next().ok_or_else(|| Fault::internal("fewer tensors than a block has")))
 }
@@ -155,7 +155,7 @@ mod tests {
         assert!((loss - mean()).abs() < 1e-6 * loss);
         let (again, recomputed) = self::student(0).gradients(&sequences, &teacher).unwrap();
         let all = |g: &[Tensor]| g.iter().map(|g| values(g).unwrap()).collect::<Vec<_>>();
-        assert!(loss == again && all(&gradients) == all(&recomputed));
+        assert_eq!((loss, all(&gradients)), (again, all(&recomputed)));
         for (i, gradient) in gradients.iter().enumerate() {
             let size = values(gradient).unwrap().iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
             // Along the gradient itself the slope is its norm.

@@ -8,7 +8,8 @@ use oops_stage::{Cx, Workdir};
 
 use crate::streams::{advance, embed};
 
-/// The states that the teacher's head sees, one block in memory at a time; a killed run's are read back.
+/// The states that the teacher's head sees, one block in memory at a time; a killed run's are read back
+/// if they were finished.
 pub(crate) fn states(teacher: &Checkpoint, decoder: &Decoder, tokens: &TokenSet, cx: &Cx<'_>) -> Result<Vec<Tensor>> {
     let file = Workdir::state("teacher.bin");
     let mut x = embed(teacher, decoder, tokens)?;
@@ -16,9 +17,12 @@ pub(crate) fn states(teacher: &Checkpoint, decoder: &Decoder, tokens: &TokenSet,
         load_tensors(&cx.work.path(&file), &mut x)?;
         return Ok(x);
     }
-    for l in 0..teacher.config().dims.blocks.len() {
+    let blocks = teacher.config().dims.blocks.len();
+    cx.progress.begin(blocks as u64, "teacher blocks");
+    for l in 0..blocks {
         cx.check_cancelled()?;
         x = advance(decoder, &teacher.block(l)?, &x)?;
+        cx.progress.advance(1);
     }
     let norm = teacher.final_norm()?;
     let states = x.iter().map(|x| decoder.normed(&norm, x)).collect::<Result<Vec<_>>>()?;

@@ -96,7 +96,9 @@ struct StopAfter<'a> {
 }
 
 impl Progress for StopAfter<'_> {
-    fn begin(&self, _: u64, _: &str) {}
+    fn begin(&self, _: u64, _: &str) {
+        self.done.store(0, Ordering::Relaxed);
+    }
 
     fn advance(&self, steps: u64) {
         if self.done.fetch_add(steps, Ordering::Relaxed) + steps >= self.steps {

@@ -44,6 +44,7 @@ fn recipe() -> Recipe {
         clip: 1e9,
         evaluations_per_epoch: 1,
         patience: 0,
+        retries: 0,
         lora_rank: None,
         dtype: DType::F32,
     }

@@ -88,7 +88,7 @@ impl Decoder {
         tap: &mut GradTap<'_>,
     ) -> Result<Tensor> {
         self.check(block, x, lengths)?;
-        self.check_grad(x, grad)?;
+        check_grad(x, grad)?;
         let (grad, x) = (flat(grad)?, flat(x)?);
         let tape = tape::Tape::record(self, block, &x, lengths)?;
         let input = backward::block(self, block, &x, tape, &grad, tap, false)?.input;
@@ -110,17 +110,11 @@ impl Decoder {
     /// `tape` must be those of one forward pass. Costs about twice the forward pass.
     pub fn block_backward(&self, block: &Block, x: &Tensor, tape: Tape, grad: &Tensor) -> Result<(Tensor, Block)> {
         self.check(block, x, &tape.lengths)?;
-        self.check_grad(x, grad)?;
+        check_grad(x, grad)?;
         let rows = tape.positions.len();
         let out = backward::block(self, block, &flat(x)?, tape, &flat(grad)?, &mut |_, _, _| Ok(()), true)?;
         let weights = out.weights.ok_or_else(|| Fault::internal("a backward pass without weights"))?;
         Ok((fast::matrix(out.input, rows, self.hidden)?, weights))
-    }
-
-    fn check_grad(&self, x: &Tensor, grad: &Tensor) -> Result<()> {
-        bail_if(grad.dims() != x.dims(), || {
-            Fault::internal(format!("gradient {:?} of hidden states {:?}", grad.dims(), x.dims()))
-        })
     }
 
     /// Logits of hidden states `x` `[N, hidden]`: `[N, vocab]`.
@@ -149,6 +143,12 @@ impl Decoder {
         })?;
         block.check(self.hidden)
     }
+}
+
+fn check_grad(x: &Tensor, grad: &Tensor) -> Result<()> {
+    bail_if(grad.dims() != x.dims(), || {
+        Fault::internal(format!("gradient {:?} of hidden states {:?}", grad.dims(), x.dims()))
+    })
 }
 
 /// Whether the kernels may read a tensor: f32 in host memory, and no gradient is asked of it.

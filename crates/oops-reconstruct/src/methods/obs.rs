@@ -60,6 +60,7 @@ impl Reconstructor for SequentialRemoval {
             search: Search::Damped(params.damping),
             stream: params.stream,
             target: Target::Own,
+            kappa: 0.0,
         }
     }
 

@@ -33,13 +33,22 @@ pub(crate) struct Params {
     /// On the pruned stream, what a module shall give: `own` (its dense weights' output there), `dense` (its output on the
     /// dense stream) or `residual` (what the stream lacks to be the dense one).
     target: Target,
+    /// κ: on the pruned stream a token weighs min(1, κ·median‖y‖²/‖y_t‖²), y the stream behind the module, so that massive
+    /// tokens do not own the fit; 0 weighs all alike.
+    kappa: f64,
     /// Precision of the written weights: `auto` (as the source; f32 for quantised ones), `f32`, `f16`, `bf16`.
     dtype: SaveAs,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { damping: Damping::DEFAULT, stream: Stream::Dense, target: Target::Own, dtype: SaveAs::Auto }
+        Self {
+            damping: Damping::DEFAULT,
+            stream: Stream::Dense,
+            target: Target::Own,
+            kappa: 0.0,
+            dtype: SaveAs::Auto,
+        }
     }
 }
 
@@ -57,6 +66,7 @@ impl Reconstructor for RidgeRepair {
             search: Search::Damped(params.damping),
             stream: params.stream,
             target: params.target,
+            kappa: params.kappa,
         }
     }
 

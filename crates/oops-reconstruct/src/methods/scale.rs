@@ -53,6 +53,7 @@ impl Reconstructor for UnitGains {
             search: Search::Damped(params.damping),
             stream: params.stream,
             target: Target::Own,
+            kappa: 0.0,
         }
     }
 

@@ -77,6 +77,7 @@ impl Reconstructor for Carriers {
             search: Search::Damped(params.damping),
             stream: params.stream,
             target: Target::Own,
+            kappa: 0.0,
         }
     }
 

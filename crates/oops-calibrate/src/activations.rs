@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use oops_artifact::{
-    Kind, ResidualStats, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file, json, outliers_file, write_block, write_gram,
+    Kind, ResidualStats, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file, json, outliers_file,
+    write_block, write_gram,
 };
 use oops_core::{BlockDims, Fault, Result, Site, bail_if};
 use oops_linalg::Gram;
@@ -40,7 +41,14 @@ pub struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        Self { gram: true, heldout_fraction: 0.1, batch_tokens: 4096, outlier_rms: 6.0, massive_ratio: 100.0, owl_multiple: 5.0 }
+        Self {
+            gram: true,
+            heldout_fraction: 0.1,
+            batch_tokens: 4096,
+            outlier_rms: 6.0,
+            massive_ratio: 100.0,
+            owl_multiple: 5.0,
+        }
     }
 }
 
@@ -142,7 +150,9 @@ fn resume(params: &Params, cx: &Cx<'_>, batches: &mut [Batch], blocks: usize) ->
     let splits: Vec<Split> = Split::ALL.into_iter().filter(|s| batches.iter().any(|b| b.split == *s)).collect();
     let whole = |l: usize| {
         let mut grams = Site::ALL.iter().flat_map(|&site| splits.iter().map(move |&split| gram_file(l, site, split)));
-        cx.work.is_done(&channels_file(l)) && cx.work.is_done(&outliers_file(l)) && (!params.gram || grams.all(|name| cx.work.is_done(&name)))
+        cx.work.is_done(&channels_file(l))
+            && cx.work.is_done(&outliers_file(l))
+            && (!params.gram || grams.all(|name| cx.work.is_done(&name)))
     };
     let finished = (0..blocks).take_while(|&l| whole(l)).count();
     let Some(last) = (0..finished).rev().find(|&l| cx.work.is_done(&state(l))) else { return Ok(0) };

@@ -240,9 +240,8 @@ mod tests {
         let linear = Linear::new(Symmetric::packed(n, &packed).unwrap(), &w, d).unwrap();
         let groups: Vec<Vec<usize>> = (0..n).map(|j| vec![j]).collect();
         let kept: Vec<usize> = (0..n / 2).collect();
-        let run = |threads| {
-            with_threads(threads, || exchange(&linear, &groups, &kept, &vec![false; n], options(9)).unwrap())
-        };
+        let run =
+            |threads| with_threads(threads, || exchange(&linear, &groups, &kept, &vec![false; n], options(9)).unwrap());
         let (one, two) = (run(1), run(2));
         assert!(one.errors.len() > 1 && one.errors.windows(2).all(|w| w[1] < w[0]), "{:?}", one.errors);
         assert_eq!((one.kept.len(), &one.kept, &one.errors), (kept.len(), &two.kept, &two.errors));

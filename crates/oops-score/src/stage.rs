@@ -2,7 +2,9 @@
 
 use std::marker::PhantomData;
 
-use oops_artifact::{BlockScores, Kind, Scale, Scores, ScoresInfo, read_gradients, read_gram_all, read_massive_dimensions, read_site};
+use oops_artifact::{
+    BlockScores, Kind, Scale, Scores, ScoresInfo, read_gradients, read_gram_all, read_massive_dimensions, read_site,
+};
 use oops_core::{BlockDims, Fault, Result, Rng, Site, UnitKind, bail_if};
 use oops_model::{Block, Checkpoint};
 use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};

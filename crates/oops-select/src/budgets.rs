@@ -53,11 +53,9 @@ impl Default for Budgets {
 }
 
 impl Budgets {
-
     /// Checks the numbers.
     pub(crate) fn check(&self) -> Result<()> {
-        let fractions =
-            [("kv_keep_fraction", self.kv_keep_fraction), ("macs_keep_fraction", self.macs_keep_fraction)];
+        let fractions = [("kv_keep_fraction", self.kv_keep_fraction), ("macs_keep_fraction", self.macs_keep_fraction)];
         for (name, fraction) in fractions {
             bail_if(fraction.is_some_and(|f| !(0.0..=1.0).contains(&f)), || {
                 Fault::config(format!("`{name}` must be in 0…1"))

@@ -37,8 +37,7 @@ impl Reconstructor for MeanBias {
     const ABOUT: &'static str = "FLAP's bias compensation: the mean of what was removed";
 
     fn options(params: &Params) -> Options {
-        Options { dtype: params.dtype, search: Search::Once, stream: params.stream, target: Target::Own,
-            kappa: 0.0 }
+        Options { dtype: params.dtype, search: Search::Once, stream: params.stream, target: Target::Own, kappa: 0.0 }
     }
 
     fn repair(_: &Params, module: &Module, tokens: &Tokens, _: f64) -> Result<Repair> {

@@ -30,8 +30,7 @@ impl Reconstructor for PlainCut {
     const NEEDS: Needs = Needs::Nothing;
 
     fn options(params: &Params) -> Options {
-        Options { dtype: params.dtype, search: Search::Cut, stream: Stream::Dense, target: Target::Own,
-            kappa: 0.0 }
+        Options { dtype: params.dtype, search: Search::Cut, stream: Stream::Dense, target: Target::Own, kappa: 0.0 }
     }
 
     fn repair(_: &Params, module: &Module, _: &Tokens, _: f64) -> Result<Repair> {

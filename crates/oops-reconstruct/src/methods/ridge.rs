@@ -42,13 +42,7 @@ pub(crate) struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        Self {
-            damping: Damping::DEFAULT,
-            stream: Stream::Dense,
-            target: Target::Own,
-            kappa: 0.0,
-            dtype: SaveAs::Auto,
-        }
+        Self { damping: Damping::DEFAULT, stream: Stream::Dense, target: Target::Own, kappa: 0.0, dtype: SaveAs::Auto }
     }
 }
 

@@ -161,7 +161,11 @@ impl Program {
         for (q, queue) in queues.iter().enumerate() {
             for b in queue {
                 p.at[q].push(p.scores.len());
-                p.push(b.score, Piece { kind: b.kind, members: b.members.len(), cost: b.cost as f64, block: q / 2 }, &mut pieces);
+                p.push(
+                    b.score,
+                    Piece { kind: b.kind, members: b.members.len(), cost: b.cost as f64, block: q / 2 },
+                    &mut pieces,
+                );
             }
         }
         let removable = p.scores.len();
@@ -252,9 +256,7 @@ impl Program {
 
     /// Limit, what stays and the price of every further budget.
     fn budgets(&self, solved: &Allocation, taken: &[usize]) -> Vec<serde_json::Value> {
-        let one = |(row, price): (&Row, &f64)| {
-            json!({"name": row.name, "limit": row.limit, "kept": self.stays(row, taken), "price": price})
-        };
+        let one = |(row, price): (&Row, &f64)| json!({"name": row.name, "limit": row.limit, "kept": self.stays(row, taken), "price": price});
         self.rows.iter().zip(&solved.row_prices).map(one).collect()
     }
 
@@ -316,7 +318,8 @@ mod tests {
 
     #[test]
     fn further_budgets_hold_after_rounding() {
-        let (_, taken, queues, selected) = run(json!({"remove_fraction": 0.4, "budgets": {"kv_keep_fraction": 0.5}}), 40);
+        let (_, taken, queues, selected) =
+            run(json!({"remove_fraction": 0.4, "budgets": {"kv_keep_fraction": 0.5}}), 40);
         let heads: usize = queues.iter().zip(&taken).step_by(2).map(|(_, t)| t).sum();
         // Nine groups: at least five must go.
         assert!(heads >= 5, "{taken:?}");

@@ -8,7 +8,9 @@
 //! *When it misleads.* It looks at one module's output and no further: units that matter to the loss but not to the
 //! module's energy may go. *Reference.* The local search of OSSCAR (Meng et al., arXiv 2403.12983).
 
-use oops_artifact::{Artifact, Kind, PlanInfo, SUMMARY, Scores, Split, json, read_gram, read_plan, read_site, write_plan};
+use oops_artifact::{
+    Artifact, Kind, PlanInfo, SUMMARY, Scores, Split, json, read_gram, read_plan, read_site, write_plan,
+};
 use oops_core::{BlockDims, BlockPlan, Fault, Plan, Result, Site, UnitKind, bail_if};
 use oops_linalg::{ExchangeOptions, Linear, Symmetric, exchange, reconstruction_error, ridge};
 use oops_model::{Block, Checkpoint, transposed};
@@ -113,7 +115,9 @@ impl Stage for Refine {
 fn publish(source: &Artifact, plan: &Plan, reports: &[Refined], cx: &Cx<'_>) -> Result<()> {
     let before: PlanInfo = json::read(source.path(SUMMARY)?)?;
     let removed = plan.removed_params(&before.before);
-    bail_if(removed != before.removed_params, || Fault::internal(format!("an exchange changed the cost to {removed}")))?;
+    bail_if(removed != before.removed_params, || {
+        Fault::internal(format!("an exchange changed the cost to {removed}"))
+    })?;
     let details = serde_json::json!({ "from": before.method, "modules": reports });
     write_plan(&cx.work, plan, &PlanInfo { method: Refine::NAME.to_owned(), details, ..before })
 }
@@ -128,7 +132,13 @@ struct Module<'a> {
 
 impl Module<'_> {
     /// Refines what stays of one site; nothing to do where all stays or where groups lose single heads.
-    fn refine(&self, p: &Params, site: Site, fixed: Option<Vec<bool>>, plan: &mut BlockPlan) -> Result<Option<Refined>> {
+    fn refine(
+        &self,
+        p: &Params,
+        site: Site,
+        fixed: Option<Vec<bool>>,
+        plan: &mut BlockPlan,
+    ) -> Result<Option<Refined>> {
         let kind = if site == Site::AttnOut { UnitKind::KvGroup } else { UnitKind::FfnChannel };
         let (units, n) = (kind.count(self.widths), self.widths.width(site));
         let groups: Vec<Vec<usize>> = (0..units).map(|u| kind.channels(self.widths, u).collect()).collect();
@@ -146,13 +156,8 @@ impl Module<'_> {
         let step = (p.swap_fraction * (units - kept.len()) as f64).ceil() as usize;
         // Scores of other units than these say nothing about protection here.
         let fixed = fixed.filter(|f| f.len() == units).unwrap_or_else(|| vec![false; units]);
-        let found = exchange(
-            &linear,
-            &groups,
-            &kept,
-            &fixed,
-            ExchangeOptions { lambda: p.damping, step, rounds: p.rounds },
-        )?;
+        let found =
+            exchange(&linear, &groups, &kept, &fixed, ExchangeOptions { lambda: p.damping, step, rounds: p.rounds })?;
         let choices = [channels(&kept), channels(&found.kept)];
         let (error_fit, error_heldout) = self.judge(site, &linear, &choices, p.damping)?;
         let helps = error_heldout.is_none_or(|[before, after]| after < before);

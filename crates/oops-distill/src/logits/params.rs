@@ -40,6 +40,7 @@ pub(crate) struct Params {
 impl Default for Params {
     fn default() -> Self {
         Self {
+            // On SmolLM2-135M, half removed, one epoch of 31k tokens: perplexity 93.8 becomes 70.1, with 5e-4 the same.
             learning_rate: 2e-4,
             epochs: 1,
             batch_sequences: 2,

@@ -62,6 +62,10 @@ impl Reader<'_> {
         no_clash(&columns, &rows)?;
         let seeds = self.seeds(raw.seeds.as_deref(), [&columns, &rows])?;
         let judge = judge.or_else(|| raw.judge.map(|j| self.judge(j, &["judge"])));
+        let figures = raw.figures.map(|all| {
+            let one = |(i, name): (usize, String)| self.judge(name, &["figures", &i.to_string()]);
+            all.into_iter().enumerate().map(one).collect::<Vec<_>>()
+        });
         let mut cells = Vec::new();
         for (r, row) in rows.iter().enumerate() {
             for (c, column) in columns.iter().enumerate() {
@@ -78,6 +82,7 @@ impl Reader<'_> {
                             .collect(),
                         pipeline: row.pipeline.clone().unwrap_or_else(|| base.clone()),
                         judge: row.judge.clone().or_else(|| judge.clone()),
+                        figures: figures.clone(),
                     }
                 }));
             }

@@ -43,7 +43,7 @@ pub struct Judged<'r> {
 }
 
 impl<'r> Judged<'r> {
-    pub(super) fn new(graph: Graph<'r>, named: Option<&Named>) -> Result<Self, Problems> {
+    pub(super) fn new(graph: Graph<'r>, named: Option<&Named>, figures: Option<&[Named]>) -> Result<Self, Problems> {
         let model = match named {
             Some(named) => named_model(&graph, named)?,
             None => only_model(&graph)?,
@@ -54,7 +54,12 @@ impl<'r> Judged<'r> {
             let measured = models(&graph, *i);
             measured.contains(&model) || (!measured.is_empty() && measured.iter().all(|m| Some(*m) == dense))
         };
-        let metrics = (0..graph.nodes.len()).filter(|&i| makes(&graph, i, Kind::Metrics)).filter(of_both).collect();
+        let mut metrics: Vec<usize> =
+            (0..graph.nodes.len()).filter(|&i| makes(&graph, i, Kind::Metrics)).filter(of_both).collect();
+        if let Some(figures) = figures {
+            let wanted = figures.iter().map(|f| figure(&graph, f, &metrics)).collect::<Result<BTreeSet<_>, _>>()?;
+            metrics.retain(|i| wanted.contains(i));
+        }
         Ok(Self { graph, model, dense, metrics })
     }
 
@@ -108,6 +113,17 @@ fn named_model(graph: &Graph<'_>, named: &Named) -> Result<usize, Problems> {
     };
     let fault = Fault::config(what).help(format!("models that are made and measured: {}", names(graph, &candidates)));
     Err(named.problem(fault))
+}
+
+/// The stage of this name, which must be one of `metrics`.
+fn figure(graph: &Graph<'_>, named: &Named, metrics: &[usize]) -> Result<usize, Problems> {
+    let i = graph.find(&named.name).map_err(|f| named.problem(f))?;
+    if metrics.contains(&i) {
+        return Ok(i);
+    }
+    let fault =
+        Fault::config(format!("`{}` does not measure the judged model or the one it was made from", named.name));
+    Err(named.problem(fault.help(format!("stages that do: {}", names(graph, metrics)))))
 }
 
 fn only_model(graph: &Graph<'_>) -> Result<usize, Problems> {

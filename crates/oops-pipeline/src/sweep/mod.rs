@@ -49,6 +49,7 @@ pub struct Cell {
     pub settings: Vec<Setting>,
     pipeline: PathBuf,
     judge: Option<judge::Named>,
+    figures: Option<Vec<judge::Named>>,
 }
 
 impl Sweep {
@@ -109,6 +110,10 @@ impl Cell {
     }
 
     fn graph<'r>(&self, registry: &'r Registry) -> Result<Judged<'r>, Problems> {
-        Judged::new(Graph::with_settings(&self.pipeline, &self.settings, registry)?, self.judge.as_ref())
+        Judged::new(
+            Graph::with_settings(&self.pipeline, &self.settings, registry)?,
+            self.judge.as_ref(),
+            self.figures.as_deref(),
+        )
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn read(path: &Path, document: &Document, flags: &[String], judge: Op
         settings,
         pipeline: path.to_owned(),
         judge: judge.clone(),
+        figures: None,
     };
     let cells = settings.into_iter().enumerate().map(cell).collect();
     let about = document.value.get("about").and_then(|a| a.as_str()).map(|a| a.trim().to_owned());

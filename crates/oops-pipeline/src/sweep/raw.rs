@@ -4,13 +4,14 @@ use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
 
 /// Keys of the file.
-pub(super) const SWEEP_KEYS: &[&str] = &["version", "about", "pipeline", "set", "columns", "rows", "seeds", "judge"];
+pub(super) const SWEEP_KEYS: &[&str] =
+    &["version", "about", "pipeline", "set", "columns", "rows", "seeds", "judge", "figures"];
 
 /// The file.
 #[derive(Debug, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a mapping with the keys version, about, pipeline, set, columns, rows, seeds, judge"
+    expecting = "a mapping with the keys version, about, pipeline, set, columns, rows, seeds, judge, figures"
 )]
 pub(super) struct RawSweep {
     pub(super) version: u64,
@@ -21,6 +22,7 @@ pub(super) struct RawSweep {
     pub(super) rows: Option<Mapping>,
     pub(super) seeds: Option<Vec<u64>>,
     pub(super) judge: Option<String>,
+    pub(super) figures: Option<Vec<String>>,
 }
 
 /// Keys of a row.

@@ -144,6 +144,31 @@ impl Search {
     }
 }
 
+/// Parameters of a method that has a damping and nothing of its own.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DampedParams {
+    /// λ, relative to the mean of the diagonal that it is added to, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
+    damping: Damping,
+    /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
+    stream: Stream,
+    /// Precision of the written weights: `auto` (as the source; f32 for quantised ones), `f32`, `f16`, `bf16`.
+    dtype: SaveAs,
+}
+
+impl Default for DampedParams {
+    fn default() -> Self {
+        Self { damping: Damping::DEFAULT, stream: Stream::Dense, dtype: SaveAs::Auto }
+    }
+}
+
+impl DampedParams {
+    /// What they say to the loop over blocks.
+    pub(crate) fn options(&self) -> Options {
+        Options::own(self.dtype, Search::Damped(self.damping), self.stream)
+    }
+}
+
 /// What a method's parameters say to the loop over blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -157,6 +182,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// For a method whose target is the module's own output.
+    pub(crate) fn own(dtype: SaveAs, search: Search, stream: Stream) -> Self {
+        Self { dtype, search, stream, target: Target::Own, kappa: 0.0 }
+    }
+
     /// Checks what the method's own check need not know of.
     pub(crate) fn check(&self) -> Result<()> {
         if let Search::Damped(damping) = self.search {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     guard::Repair,
     method::Reconstructor,
-    options::{Options, Search, Stream, Target},
+    options::{Options, Search, Stream},
     output::SaveAs,
     problem::{Module, Tokens},
 };
@@ -37,7 +37,7 @@ impl Reconstructor for MeanBias {
     const ABOUT: &'static str = "FLAP's bias compensation: the mean of what was removed";
 
     fn options(params: &Params) -> Options {
-        Options { dtype: params.dtype, search: Search::Once, stream: params.stream, target: Target::Own, kappa: 0.0 }
+        Options::own(params.dtype, Search::Once, params.stream)
     }
 
     fn repair(_: &Params, module: &Module, tokens: &Tokens, _: f64) -> Result<Repair> {

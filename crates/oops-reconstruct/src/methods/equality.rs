@@ -10,54 +10,27 @@
 
 use oops_core::Result;
 use oops_linalg::ridge_equality;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     guard::Repair,
     method::Reconstructor,
-    options::{Damping, Options, Search, Stream, Target},
-    output::SaveAs,
+    options::{DampedParams, Options},
     problem::{Module, Tokens},
 };
-
-/// Parameters of equality-constrained reconstruction.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Params {
-    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
-    damping: Damping,
-    /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
-    stream: Stream,
-    /// Precision of the written weights: `auto` (as the source; f32 for quantised ones), `f32`, `f16`, `bf16`.
-    dtype: SaveAs,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        Self { damping: Damping::DEFAULT, stream: Stream::Dense, dtype: SaveAs::Auto }
-    }
-}
 
 pub(crate) struct KeptMean;
 
 impl Reconstructor for KeptMean {
-    type Params = Params;
+    type Params = DampedParams;
     const NAME: &'static str = "reconstruct.equality";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "ridge that keeps the output for the mean input exactly";
 
-    fn options(params: &Params) -> Options {
-        Options {
-            dtype: params.dtype,
-            search: Search::Damped(params.damping),
-            stream: params.stream,
-            target: Target::Own,
-            kappa: 0.0,
-        }
+    fn options(params: &DampedParams) -> Options {
+        params.options()
     }
 
-    fn repair(_: &Params, module: &Module, tokens: &Tokens, damping: f64) -> Result<Repair> {
+    fn repair(_: &DampedParams, module: &Module, tokens: &Tokens, damping: f64) -> Result<Repair> {
         let mean = std::slice::from_ref(&tokens.mean);
         ridge_equality(&module.linear(tokens)?, &module.kept, damping, mean).map(Repair::from)
     }
@@ -74,7 +47,7 @@ mod tests {
         let all: Vec<usize> = (0..24).collect();
         let dense = mean_output(&tokens, &all, &module.weight, 5);
         for damping in [0.0, 1e-3, 10.0] {
-            let found = KeptMean::repair(&Params::default(), &module, &tokens, damping).unwrap();
+            let found = KeptMean::repair(&DampedParams::default(), &module, &tokens, damping).unwrap();
             let kept = mean_output(&tokens, &module.kept, &found.weight, 5);
             let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-4 * (1.0 + a.abs());
             assert!(dense.iter().zip(&kept).all(near), "λ {damping}: {dense:?} {kept:?}");

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     guard::Repair,
     method::{Needs, Reconstructor},
-    options::{Options, Search, Stream, Target},
+    options::{Options, Search, Stream},
     output::SaveAs,
     problem::{Module, Tokens},
 };
@@ -30,7 +30,7 @@ impl Reconstructor for PlainCut {
     const NEEDS: Needs = Needs::Nothing;
 
     fn options(params: &Params) -> Options {
-        Options { dtype: params.dtype, search: Search::Cut, stream: Stream::Dense, target: Target::Own, kappa: 0.0 }
+        Options::own(params.dtype, Search::Cut, Stream::Dense)
     }
 
     fn repair(_: &Params, module: &Module, _: &Tokens, _: f64) -> Result<Repair> {

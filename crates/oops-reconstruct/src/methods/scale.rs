@@ -10,54 +10,27 @@
 
 use oops_core::Result;
 use oops_linalg::qp::unit_gains;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     guard::Repair,
     method::Reconstructor,
-    options::{Damping, Options, Search, Stream, Target},
-    output::SaveAs,
+    options::{DampedParams, Options},
     problem::{Module, Tokens},
 };
-
-/// Parameters of unit gains.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Params {
-    /// λ, the pull of gains to 1 relative to the mean of diag A, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
-    damping: Damping,
-    /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
-    stream: Stream,
-    /// Precision of the written weights: `auto` (as the source; f32 for quantised ones), `f32`, `f16`, `bf16`.
-    dtype: SaveAs,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        Self { damping: Damping::DEFAULT, stream: Stream::Dense, dtype: SaveAs::Auto }
-    }
-}
 
 pub(crate) struct UnitGains;
 
 impl Reconstructor for UnitGains {
-    type Params = Params;
+    type Params = DampedParams;
     const NAME: &'static str = "reconstruct.scale";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "one gain between 0 and 2 per kept unit, folded into its weights";
 
-    fn options(params: &Params) -> Options {
-        Options {
-            dtype: params.dtype,
-            search: Search::Damped(params.damping),
-            stream: params.stream,
-            target: Target::Own,
-            kappa: 0.0,
-        }
+    fn options(params: &DampedParams) -> Options {
+        params.options()
     }
 
-    fn repair(_: &Params, module: &Module, tokens: &Tokens, damping: f64) -> Result<Repair> {
+    fn repair(_: &DampedParams, module: &Module, tokens: &Tokens, damping: f64) -> Result<Repair> {
         let (unit_of, units) = units(module);
         let found = unit_gains(&module.linear(tokens)?, &module.kept, &unit_of, units, damping)?;
         let gain = |k: usize| found.gains[unit_of[k / module.outputs]];
@@ -88,7 +61,7 @@ mod tests {
     fn two_channels_that_say_the_same_become_one_of_double_gain() {
         let module = Module { weight: vec![1.0, 1.0], channels: 2, outputs: 1, kept: vec![1], unit: 1 };
         let tokens = Tokens { gram: vec![1.0; 3], mean: vec![0.0; 2], shift: None };
-        let found = UnitGains::repair(&Params::default(), &module, &tokens, 0.0).unwrap();
+        let found = UnitGains::repair(&DampedParams::default(), &module, &tokens, 0.0).unwrap();
         assert_eq!((found.weight, found.status.as_str()), (vec![2.0], "solved"));
     }
 
@@ -96,7 +69,7 @@ mod tests {
     fn channels_of_a_head_share_a_gain_and_the_error_falls() {
         let (module, tokens) = case(24, 5, 4);
         assert_eq!(units(&Module { kept: vec![4, 5, 12, 13, 23], ..case(24, 5, 4).0 }), (vec![0, 0, 1, 1, 2], 3));
-        let found = UnitGains::repair(&Params::default(), &module, &tokens, 1e-4).unwrap();
+        let found = UnitGains::repair(&DampedParams::default(), &module, &tokens, 1e-4).unwrap();
         let cut = module.cut();
         assert!(error(&module, &tokens, &found.weight) < error(&module, &tokens, &cut));
         let gain = |i: usize| found.weight[i * 5] / cut[i * 5];

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     guard::Repair,
     method::Reconstructor,
-    options::{Damping, Options, Search, Stream, Target},
+    options::{Damping, Options, Search, Stream},
     output::SaveAs,
     problem::{Module, Tokens},
 };
@@ -72,13 +72,7 @@ impl Reconstructor for Carriers {
     }
 
     fn options(params: &Params) -> Options {
-        Options {
-            dtype: params.dtype,
-            search: Search::Damped(params.damping),
-            stream: params.stream,
-            target: Target::Own,
-            kappa: 0.0,
-        }
+        Options::own(params.dtype, Search::Damped(params.damping), params.stream)
     }
 
     fn repair(params: &Params, module: &Module, tokens: &Tokens, damping: f64) -> Result<Repair> {

@@ -59,8 +59,8 @@ Examples:
   oops sweep pipelines/ablations/*.yaml --markdown docs/results.md
 
 A sweep file has version, about, pipeline (of every row, relative to the file), set (for all rows), columns (NAME: \
-overrides), rows (NAME: { pipeline, set, judge }), seeds, and judge (the model that fills the table). In a set, null drops \
-what the pipeline gives. Killed or stopped, the same command goes on.";
+overrides), rows (NAME: { pipeline, set, judge }), seeds, judge (the model that fills the table) and figures (the stages whose \
+figures do; all without it). In a set, null drops what the pipeline gives. Killed or stopped, the same command goes on.";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:

@@ -9,7 +9,7 @@ use oops_artifact::{
 use oops_core::{BlockDims, Fault, Result, Site, bail_if};
 use oops_linalg::Gram;
 use oops_model::{Checkpoint, Decoder, gemm_ceiling, with_values};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, Workdir, peak_rss_bytes};
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, Workdir, peak_rss_bytes, timed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -130,14 +130,6 @@ struct Clock {
     gram: f64,
     moments: f64,
     write: f64,
-}
-
-/// Adds the time of `f` to `slot`.
-pub(crate) fn timed<T>(slot: &mut f64, f: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let out = f();
-    *slot += start.elapsed().as_secs_f64();
-    out
 }
 
 /// Checkpoint of the residual stream after `block`.

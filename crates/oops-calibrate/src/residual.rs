@@ -57,8 +57,8 @@ pub(crate) fn outlier_share(block: &Block, stats: &[(Site, SiteStats)], multiple
     let (mut above, mut of) = (0, 0);
     for (site, stats) in stats {
         let norms: Vec<f64> = stats.all().second.iter().map(|x2| x2.sqrt()).collect();
-        let projection = if *site == Site::AttnOut { &block.o } else { &block.down };
-        let (loud, all) = with_values(&projection.weight, |w| (count_above_mean(w, &norms, multiple), w.len()))?;
+        let (loud, all) =
+            with_values(&block.projection(*site).weight, |w| (count_above_mean(w, &norms, multiple), w.len()))?;
         above += loud;
         of += all;
     }

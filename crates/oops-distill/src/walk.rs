@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use oops_artifact::{SUMMARY, Sink, TokenSet, json};
 use oops_core::{Fault, Result};
 use oops_model::{Checkpoint, Decoder, ModelConfig, block_file, load_tensors, save_tensors, write_block};
-use oops_stage::{Cx, Workdir, peak_rss_bytes};
+use oops_stage::{Cx, Workdir, peak_rss_bytes, timed};
 use serde::Serialize;
 
 use crate::{
@@ -23,14 +23,6 @@ struct Clock {
     train: f64,
     student: f64,
     write: f64,
-}
-
-/// Adds the time of `f` to `slot`.
-fn timed<T>(slot: &mut f64, f: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let out = f();
-    *slot += start.elapsed().as_secs_f64();
-    out
 }
 
 /// The walk over the blocks: models, both residual streams before the next block, and the means to train it.

@@ -73,6 +73,22 @@ pub(crate) fn linear_shapes(dims: &BlockDims, hidden: usize) -> [[usize; 2]; 7] 
 }
 
 impl Block {
+    /// The projection that reads a site: o_proj or down_proj.
+    pub fn projection(&self, site: Site) -> &Linear {
+        match site {
+            Site::AttnOut => &self.o,
+            Site::MlpDown => &self.down,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn projection_mut(&mut self, site: Site) -> &mut Linear {
+        match site {
+            Site::AttnOut => &mut self.o,
+            Site::MlpDown => &mut self.down,
+        }
+    }
+
     /// The linear layers in the order of [`LINEARS`].
     pub(crate) fn linears(&self) -> [&Linear; 7] {
         [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]

@@ -125,22 +125,6 @@ fn dims(projection: &oops_model::Linear) -> Result<(usize, usize)> {
     projection.weight.dims2().map_err(|e| Fault::internal(format!("projection: {e}")))
 }
 
-/// The projection behind `site`.
-pub(crate) fn projection(block: &oops_model::Block, site: Site) -> &oops_model::Linear {
-    match site {
-        Site::AttnOut => &block.o,
-        Site::MlpDown => &block.down,
-    }
-}
-
-/// The same, to be changed.
-pub(crate) fn projection_mut(block: &mut oops_model::Block, site: Site) -> &mut oops_model::Linear {
-    match site {
-        Site::AttnOut => &mut block.o,
-        Site::MlpDown => &mut block.down,
-    }
-}
-
 /// Puts a repaired weight (|S| × outputs) and an added bias back into the sliced projection.
 pub(crate) fn install(
     projection: &mut oops_model::Linear,

@@ -1,11 +1,11 @@
 //! One stage for all methods: what it checks, and the loop over blocks on the dense stream. [`crate::walk`] is the other.
 
-use std::{marker::PhantomData, time::Instant};
+use std::marker::PhantomData;
 
 use oops_artifact::{Artifact, Kind, SUMMARY, Sink, json, read_plan};
 use oops_core::{Fault, Plan, Result, Site, bail_if};
 use oops_model::{Block, Checkpoint, DType, slice_block, write_block};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, Workdir};
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, Workdir, timed};
 use serde::Serialize;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     method::{Needs, Reconstructor},
     options::{Options, Stream},
     output::{block_file, write_rest},
-    problem::{Module, SiteTokens, projection, projection_mut},
+    problem::{Module, SiteTokens},
     walk::Walk,
 };
 
@@ -117,14 +117,6 @@ impl Seconds {
     }
 }
 
-/// Adds the time of `f` to `slot`.
-pub(crate) fn timed<T>(slot: &mut f64, f: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let out = f();
-    *slot += start.elapsed().as_secs_f64();
-    out
-}
-
 fn report_file(l: usize) -> String {
     Workdir::state(&format!("report-{l:03}.json"))
 }
@@ -140,7 +132,7 @@ impl Job<'_> {
     pub(crate) fn module(&self, l: usize, site: Site, dense: &Block) -> Result<Option<Module>> {
         let (kept, unit) = (self.kept(l, site), if site == Site::AttnOut { dense.dims.head_dim } else { 1 });
         let cut = kept.len() < dense.dims.width(site);
-        cut.then(|| Module::new(projection(dense, site), kept, unit)).transpose()
+        cut.then(|| Module::new(dense.projection(site), kept, unit)).transpose()
     }
 
     /// Whether block `l` and its report are finished.
@@ -179,7 +171,7 @@ impl Job<'_> {
             };
             let mut time = Seconds::of(l, site);
             let tokens = timed(&mut time.statistics, || SiteTokens::read(stats, l, site, module.channels))?;
-            let to = projection_mut(&mut block, site);
+            let to = block.projection_mut(site);
             let repair = || self.guard.repair(l, site, &module, tokens, to).map_err(|f| f.at(site));
             reports.push(timed(&mut time.repair, repair)?);
             seconds.push(time);

@@ -10,14 +10,13 @@ use oops_artifact::{Artifact, Split, TokenSet};
 use oops_core::{Fault, Result, Site, bail_if};
 use oops_linalg::stats::median;
 use oops_model::{Block, Checkpoint, Decoder, load_tensors, matrix, save_tensors, slice_block, with_values};
-use oops_stage::Workdir;
+use oops_stage::{Workdir, timed};
 
 use crate::{
     forward::{columns, fault, project, site_input, without_attention},
     gather::Gather,
     options::{Options, Target},
-    problem::{projection, projection_mut},
-    stage::{Job, Seconds, timed},
+    stage::{Job, Seconds},
 };
 
 /// Tokens that go through a block together; bounds the memory for inner activations, changes no more than rounding.
@@ -93,13 +92,13 @@ impl<'a> Walk<'a> {
             let mut time = Seconds::of(l, site);
             let (inputs, gather) = timed(&mut time.statistics, || self.inputs(l, site, &dense))?;
             if let (Some(module), Some(gather)) = (job.module(l, site, &dense)?, gather) {
-                let to = projection_mut(&mut block, site);
+                let to = block.projection_mut(site);
                 let repair = || job.guard.repair(l, site, &module, gather.finish(), to).map_err(|f| f.at(site));
                 reports.push(timed(&mut time.repair, repair)?);
             }
             // What is written is what the stream goes through.
             block = block.rounded(job.dtype)?;
-            timed(&mut time.advance, || self.advance(&inputs, projection(&block, site)))?;
+            timed(&mut time.advance, || self.advance(&inputs, block.projection(site)))?;
             seconds.push(time);
         }
         job.write(l, &block, &reports)?;
@@ -118,7 +117,7 @@ impl<'a> Walk<'a> {
         let half = |b: &Block| if site == Site::MlpDown { without_attention(b) } else { Ok(b.clone()) };
         // Channels in front of a site are written in the output's precision too.
         let (front, dense_front) = (half(&dense.rounded(self.job.dtype)?)?, half(dense)?);
-        let layer = projection(dense, site);
+        let layer = dense.projection(site);
         let outputs = (self.target != Target::Own).then(|| layer.weight.dim(0)).transpose().map_err(fault)?;
         let width = dense.dims.width(site);
         let mut gather = (kept.len() < width).then(|| Gather::new(width, outputs));

@@ -26,7 +26,7 @@ pub(crate) fn writers(view: &BlockView<'_>, site: Site, share: f64) -> Result<Ve
         };
         view.massive_dimensions.iter().flat_map(of).collect()
     };
-    with_values(&view.projection(site).weight, writes)
+    with_values(&view.block.projection(site).weight, writes)
 }
 
 /// At most `most` of the channels `found`, those with the most energy, ascending and each once.

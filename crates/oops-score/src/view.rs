@@ -55,7 +55,7 @@ impl<'a> BlockView<'a> {
         let site = kind.site();
         let n = self.dims.width(site);
         let gram = self.grams[site as usize].as_ref().ok_or_else(|| Fault::internal("no Gram matrix was loaded"))?;
-        let weight = transposed(&self.projection(site).weight)?;
+        let weight = transposed(&self.block.projection(site).weight)?;
         let map = Map::new(Symmetric::packed(n, gram)?, &weight, weight.len() / n.max(1))?;
         let solved = if kind == UnitKind::FfnChannel {
             obs_channels(&map, lambda)?
@@ -70,18 +70,10 @@ impl<'a> BlockView<'a> {
         Ok(solved.values)
     }
 
-    /// The projection behind a site.
-    pub(crate) fn projection(&self, site: Site) -> &Linear {
-        match site {
-            Site::AttnOut => &self.block.o,
-            Site::MlpDown => &self.block.down,
-        }
-    }
-
     /// Reduces the columns of a site's projection (out × in): `f` maps a weight to what is summed per column.
     fn columns(&self, site: Site, f: impl Fn(f64) -> f64) -> Result<(Vec<f64>, usize)> {
         let n = self.dims.width(site);
-        with_values(&self.projection(site).weight, |w| {
+        with_values(&self.block.projection(site).weight, |w| {
             let mut out = vec![0.0; n];
             for row in w.chunks_exact(n) {
                 out.iter_mut().zip(row).for_each(|(o, &v)| *o += f(f64::from(v)));
@@ -103,7 +95,7 @@ impl<'a> BlockView<'a> {
 
     /// How many weights of a site's projection have |W_ij|·`norms`_j above `m` times the mean of that, and of how many.
     pub(crate) fn count_above_mean(&self, site: Site, norms: &[f64], m: f64) -> Result<(usize, usize)> {
-        with_values(&self.projection(site).weight, |w| (stats::count_above_mean(w, norms, m), w.len()))
+        with_values(&self.block.projection(site).weight, |w| (stats::count_above_mean(w, norms, m), w.len()))
     }
 
     /// ‖W_i‖₂² per output row i of a projection.

@@ -6,6 +6,7 @@ use std::{
         Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use oops_core::{Fault, Result, bail_if};
@@ -69,4 +70,12 @@ impl<'a> Cx<'a> {
     pub fn measured(&self) -> BTreeMap<String, Value> {
         self.measured.lock().map(|m| m.clone()).unwrap_or_default()
     }
+}
+
+/// Adds the seconds that `f` takes to `slot`: what stages report of their parts through [`Cx::measure`].
+pub fn timed<T>(slot: &mut f64, f: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let out = f();
+    *slot += start.elapsed().as_secs_f64();
+    out
 }

@@ -10,7 +10,7 @@ mod memory;
 mod registry;
 mod workdir;
 
-pub use cx::{Cx, NoProgress, Progress};
+pub use cx::{Cx, NoProgress, Progress, timed};
 pub use erased::{AnyStage, erase};
 pub use facts::{Facts, PortFacts, TokensFacts};
 pub use memory::peak_rss_bytes;

@@ -6,16 +6,13 @@
 use oops_artifact::{TokenSet, gradients_file, sequence_gradients_file, write_losses};
 use oops_core::{Fault, Result, UnitKind, bail_if};
 use oops_model::{Checkpoint, Decoder};
-use oops_stage::{Cx, Workdir};
+use oops_stage::{Cx, Workdir, timed};
 use serde::Serialize;
 
 pub(super) use oops_artifact::LOSSES;
 
 use super::{Params, sums::Collector};
-use crate::{
-    activations::timed,
-    hidden::{self, Batch},
-};
+use crate::hidden::{self, Batch};
 
 /// Seconds spent in the parts of the pass.
 #[derive(Default, Serialize)]

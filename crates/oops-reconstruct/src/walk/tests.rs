@@ -64,10 +64,10 @@ fn errors(dense: &Artifact, out: &Artifact, tokens: &Artifact) -> Vec<f64> {
             let half = |b: &Block| if site == Site::MlpDown { without_attention(b).unwrap() } else { b.clone() };
             let output = |b: &Block| {
                 let input = site_input(&decoder, &half(b), &x, &lengths, site).unwrap();
-                values(&project(&input, projection(b, site)).unwrap()).unwrap()
+                values(&project(&input, b.projection(site)).unwrap()).unwrap()
             };
             let (wanted, found) = (output(&whole), output(&cut));
-            let bias = values(projection(&whole, site).bias.as_ref().unwrap()).unwrap();
+            let bias = values(whole.projection(site).bias.as_ref().unwrap()).unwrap();
             let square = |v: f32| f64::from(v).powi(2);
             let error: f64 = wanted.iter().zip(&found).map(|(a, b)| square(a - b)).sum();
             let energy: f64 = wanted.iter().enumerate().map(|(i, a)| square(a - bias[i % bias.len()])).sum();

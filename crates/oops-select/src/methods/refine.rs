@@ -149,8 +149,7 @@ impl Module<'_> {
         if kept.len() == units || kept.is_empty() || !whole {
             return Ok(None);
         }
-        let projection = if site == Site::AttnOut { &self.block.o } else { &self.block.down };
-        let weight = transposed(&projection.weight)?;
+        let weight = transposed(&self.block.projection(site).weight)?;
         let fit = read_gram(self.stats, self.l, site, Split::Fit, n)?;
         let linear = Linear::new(Symmetric::packed(n, &fit)?, &weight, weight.len() / n.max(1))?;
         let step = (p.swap_fraction * (units - kept.len()) as f64).ceil() as usize;

@@ -24,6 +24,8 @@ pub enum Kind {
     Metrics,
     /// A table for people.
     Report,
+    /// A model in the form of another program, with its card.
+    Export,
 }
 
 impl Kind {
@@ -38,6 +40,7 @@ impl Kind {
             Self::Plan => "plan",
             Self::Metrics => "metrics",
             Self::Report => "report",
+            Self::Export => "export",
         }
     }
 

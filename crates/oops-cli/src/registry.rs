@@ -13,6 +13,7 @@ pub(crate) fn registry() -> Result<Registry> {
         oops_reconstruct::stages(),
         oops_distill::stages(),
         oops_eval::stages(),
+        oops_export::stages(),
         oops_report::stages(),
     ];
     Registry::new(crates.into_iter().flatten())

@@ -24,6 +24,7 @@ pub struct Checkpoint {
     config: ModelConfig,
     tensors: Box<dyn TensorSource>,
     tokenizer_json: Option<String>,
+    chat_template: Option<String>,
 }
 
 impl Checkpoint {
@@ -52,7 +53,12 @@ impl Checkpoint {
     fn open_gguf(path: &Path) -> Result<Self> {
         let model = gguf::open_gguf(path)?;
         let config = ModelConfig { bos: model.bos, ..model.config };
-        Ok(Self { config, tensors: model.tensors, tokenizer_json: Some(model.tokenizer_json) })
+        Ok(Self {
+            config,
+            tensors: model.tensors,
+            tokenizer_json: Some(model.tokenizer_json),
+            chat_template: model.chat_template,
+        })
     }
 
     fn open_folder(files: &BTreeMap<String, PathBuf>) -> Result<Self> {
@@ -70,7 +76,8 @@ impl Checkpoint {
             .and_then(|c| hf::config::read(&c, &generation, tensors.dtype()))
             .map_err(|f| f.at("config.json"))?;
         let tokenizer_json = files.get("tokenizer.json").map(|p| json::read_text(p)).transpose()?;
-        Ok(Self { config, tensors: Box::new(tensors), tokenizer_json })
+        let chat_template = files::chat_template(files)?;
+        Ok(Self { config, tensors: Box::new(tensors), tokenizer_json, chat_template })
     }
 
     /// The configuration.
@@ -93,7 +100,12 @@ impl Checkpoint {
             qk_norm.then(|| norm(i, dims.head_dim)).transpose()
         };
         let (q_norm, k_norm) = (head_norm(2)?, head_norm(3)?);
-        let (input_norm, ffn_norm) = (norm(0, self.config.dims.hidden)?, norm(1, self.config.dims.hidden)?);
+        // A part of no width does nothing, whatever its norm; some formats store none.
+        let part_norm = |i: usize, width: usize| match self.has(&format!("model.layers.{l}.{}.weight", NORMS[i])) {
+            false if width == 0 => Tensor::ones(self.config.dims.hidden, candle_core::DType::F32, &Device::Cpu).lift(),
+            _ => norm(i, self.config.dims.hidden),
+        };
+        let (input_norm, ffn_norm) = (part_norm(0, dims.query_heads)?, part_norm(1, dims.ffn)?);
         Ok(Block { dims, input_norm, q, k, v, o, q_norm, k_norm, ffn_norm, gate, up, down })
     }
 
@@ -143,6 +155,37 @@ impl Checkpoint {
         Ok(tokenizer)
     }
 
+    /// Jinja template that turns a chat into a prompt, if the checkpoint has one.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// Whether a tensor of this name (Hugging Face's) is stored.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.shape(name).is_some()
+    }
+
+    /// Values of the tensor `name` (Hugging Face's) of this shape, f32, finite.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.check_shape(name, shape)?;
+        self.finite(name)
+    }
+
+    /// Names and shapes of the tensors of block `l` if its widths were `dims`: all weights, the norms of the family, the
+    /// biases that are stored.
+    pub fn block_tensors(&self, l: usize, dims: &BlockDims) -> Vec<(String, Vec<usize>)> {
+        let hidden = self.config.dims.hidden;
+        let name = |part: &str, kind: &str| format!("model.layers.{l}.{part}.{kind}");
+        let linears = LINEARS.iter().zip(linear_shapes(dims, hidden)).flat_map(|(part, shape)| {
+            let bias = (name(part, "bias"), vec![shape[0]]);
+            [Some((name(part, "weight"), shape.to_vec())), Some(bias).filter(|b| self.has(&b.0))]
+        });
+        let qk_norm = self.config.family.descriptor().qk_norm;
+        let norms = NORMS.iter().zip([hidden, hidden, dims.head_dim, dims.head_dim]);
+        let norms = norms.take(if qk_norm { 4 } else { 2 }).map(|(part, width)| (name(part, "weight"), vec![width]));
+        linears.flatten().chain(norms).collect()
+    }
+
     /// Bytes that the weights take where they are stored.
     pub fn stored_bytes(&self) -> u64 {
         self.tensors.stored_bytes()
@@ -168,14 +211,20 @@ impl Checkpoint {
     }
 
     fn load(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        self.check_shape(name, shape)?;
+        if shape.contains(&0) && !self.has(name) {
+            return Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).lift();
+        }
+        Tensor::from_vec(self.tensor(name, shape)?, shape, &Device::Cpu).lift()
+    }
+
+    fn finite(&self, name: &str) -> Result<Vec<f32>> {
         let values = self.tensors.load_f32(name)?;
         if let Some(at) = values.par_iter().position_first(|v| !v.is_finite()) {
             let fault = Fault::data(format!("tensor `{name}` holds {} at position {at}", values[at]));
             let help = "every weight must be finite; the file is damaged or its training diverged";
             return Err(self.place(fault.help(help), name));
         }
-        Tensor::from_vec(values, shape, &Device::Cpu).lift()
+        Ok(values)
     }
 
     fn place(&self, fault: Fault, tensor: &str) -> Fault {

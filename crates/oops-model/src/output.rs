@@ -55,8 +55,16 @@ pub fn block_file(l: usize) -> String {
 const OUTER: &str = "model-outer.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 /// Files that are taken over as they are, where the source has them.
-const KEPT_FILES: [&str; 4] =
-    ["tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja"];
+const KEPT_FILES: [&str; 8] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
+];
 
 /// Stores one file: calls the writer with the path to fill.
 pub type PutFile<'a> = dyn FnMut(&str, &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> + 'a;

@@ -95,8 +95,8 @@ impl Keys<'_> {
 
 fn blocks(keys: &Keys<'_>, c: &Container, hidden: usize) -> Result<Vec<BlockDims>> {
     let n = keys.unsigned("block_count")?;
-    // A block has at least nine tensors; the bound keeps the lists below in proportion to the file.
-    bail_if(n > c.tensors.len() / 9, || {
+    // Most blocks have nine tensors or more, one at least four; the bound keeps the lists below in proportion to the file.
+    bail_if(n > c.tensors.len() / 4, || {
         let what = format!("{n} blocks cannot be made of {} tensors", c.tensors.len());
         Fault::data(what).at(format!("metadata `{}`", keys.key("block_count")))
     })?;
@@ -106,16 +106,21 @@ fn blocks(keys: &Keys<'_>, c: &Container, hidden: usize) -> Result<Vec<BlockDims
     let kv = list("attention.head_count_kv")?.unwrap_or_else(|| query.clone());
     let ffn = list("feed_forward_length")?.ok_or_else(|| missing("feed_forward_length"))?;
     let head_dim = head_dim(keys, hidden, query.first().copied().unwrap_or(0))?;
-    (0..n).map(|l| block(BlockDims { query_heads: query[l], kv_heads: kv[l], head_dim, ffn: ffn[l] }, l)).collect()
+    let dims = |l: usize| BlockDims { query_heads: query[l], kv_heads: kv[l], head_dim, ffn: ffn[l] };
+    (0..n).map(|l| block(dims(l), l, keys.arch == "deci")).collect()
 }
 
-fn block(b: BlockDims, l: usize) -> Result<BlockDims> {
+/// Checks the widths of block `l`. `partial`: blocks without attention or FFN exist. (The one that has attention and no FFN
+/// does not: its runtime drops the attention output.)
+fn block(b: BlockDims, l: usize, partial: bool) -> Result<BlockDims> {
     let place = |f: Fault| f.at(format!("block {l}"));
-    bail_if(b.query_heads == 0 || b.kv_heads == 0 || b.ffn == 0, || {
-        place(Fault::data("the block has no attention or no FFN"))
-            .help("every block must have query heads, key/value heads and FFN channels")
+    let none = b.query_heads == 0 && b.kv_heads == 0;
+    bail_if(if partial { !none && (b.kv_heads == 0 || b.ffn == 0) } else { b.kv_heads == 0 || b.ffn == 0 }, || {
+        place(Fault::data("the block has no attention or no FFN")).help(
+            "every block must have query heads, key/value heads and FFN channels (`deci` may go without attention)",
+        )
     })?;
-    bail_if(!b.query_heads.is_multiple_of(b.kv_heads), || {
+    bail_if(!none && (b.query_heads == 0 || !b.query_heads.is_multiple_of(b.kv_heads)), || {
         place(Fault::data(format!("{} query heads cannot share {} key/value heads", b.query_heads, b.kv_heads)))
     })?;
     Ok(b)

@@ -82,6 +82,11 @@ impl Format {
         &READ[READ.iter().position(|r| r.0 == self).unwrap_or_default()]
     }
 
+    /// The id in the file.
+    pub(super) fn id(self) -> u32 {
+        self.row().1
+    }
+
     /// The name that the field uses.
     pub(super) fn name(self) -> &'static str {
         self.row().2

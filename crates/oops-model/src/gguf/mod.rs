@@ -1,11 +1,13 @@
 //! Models in GGUF files, read without any runtime of that format: [`container`] finds, [`dequant`] decodes, [`names`]
 //! and [`permute`] translate to Hugging Face's conventions, [`config`] and [`tokenizer`] read the metadata.
-//! Everything about a file is checked when it is opened; weights are decoded when they are asked for.
+//! Everything about a file is checked when it is opened; weights are decoded when they are asked for. [`write`] is the
+//! way back.
 
 mod config;
 mod container;
 mod cursor;
 mod dequant;
+mod encode;
 mod format;
 mod kquant;
 mod metadata;
@@ -15,6 +17,9 @@ mod rope;
 #[cfg(test)]
 mod testing;
 mod tokenizer;
+mod write;
+
+pub use write::{GgufFormat, GgufMeta, GgufTarget, write_gguf};
 
 use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
 
@@ -36,6 +41,8 @@ pub(crate) struct GgufModel {
     pub(crate) tokenizer_json: String,
     /// Beginning-of-sequence token.
     pub(crate) bos: Option<u32>,
+    /// Jinja template of chats.
+    pub(crate) chat_template: Option<String>,
 }
 
 /// Opens a GGUF file: versions 2 and 3, one part, architectures llama, deci, qwen2 and qwen3.
@@ -61,8 +68,9 @@ fn open_bytes(bytes: Bytes, file: &str) -> Result<GgufModel> {
     let config = config::read(&container, architecture)?;
     let tokenizer_json = tokenizer::tokenizer_json(&container.metadata)?;
     let head_dim = architecture.permuted.then(|| config.dims.blocks.first().map_or(0, |b| b.head_dim));
+    let chat_template = container.metadata.text("tokenizer.chat_template")?.map(str::to_owned);
     let tensors = Tensors { file: file.to_owned(), names: translate(&container)?, container, head_dim };
-    Ok(GgufModel { bos: config.bos, config, tensors: Box::new(tensors), tokenizer_json })
+    Ok(GgufModel { bos: config.bos, config, tensors: Box::new(tensors), tokenizer_json, chat_template })
 }
 
 /// Hugging Face name → GGUF name.

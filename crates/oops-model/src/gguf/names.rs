@@ -37,6 +37,17 @@ pub(super) fn hugging_face(gguf: &str) -> Option<String> {
     matches!(kind, "weight" | "bias").then(|| format!("model.layers.{block}.{module}.{kind}"))
 }
 
+/// The GGUF name of a tensor with a Hugging Face name.
+pub(super) fn gguf(hugging_face: &str) -> Option<String> {
+    if let Some((name, _)) = OUTER.iter().find(|p| p.1 == hugging_face) {
+        return Some((*name).to_owned());
+    }
+    let (block, rest) = hugging_face.strip_prefix("model.layers.")?.split_once('.')?;
+    let (module, kind) = rest.rsplit_once('.')?;
+    let (module, _) = MODULES.iter().find(|p| p.1 == module)?;
+    Some(format!("blk.{block}.{module}.{kind}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +64,7 @@ mod tests {
         ];
         for (gguf, hf) in pairs {
             assert_eq!(hugging_face(gguf).as_deref(), Some(hf));
+            assert_eq!(super::gguf(hf).as_deref(), Some(gguf));
         }
     }
 

@@ -20,7 +20,6 @@ pub(super) fn unpermute(values: &[f32], d: usize, width: usize) -> Vec<f32> {
 }
 
 /// The inverse: half-split to interleaved, as converters do it.
-#[cfg(test)]
 pub(super) fn permute(values: &[f32], d: usize, width: usize) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
     for (head, to) in values.chunks_exact(d * width).zip(out.chunks_exact_mut(d * width)) {

@@ -146,7 +146,7 @@ fn per_block_counts_are_read() {
         weights(g.integers("deci.attention.head_count_kv", kv).unsigned("deci.attention.key_length", 2))
     };
     assert_eq!(open(&lists(2, &[1])).unwrap().config.dims.blocks[0].kv_heads, 1);
-    assert!(refusal(&lists(0, &[0])).to_string().contains("block 0"));
+    assert!(refusal(&lists(2, &[0])).to_string().contains("block 0"));
     assert!(refusal(&lists(2, &[1, 1])).to_string().contains("2 items, the model 1 blocks"));
     assert!(refusal(&lists(3, &[2])).what().contains("3 query heads cannot share 2"));
 }

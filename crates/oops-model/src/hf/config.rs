@@ -21,7 +21,12 @@ const HEAD_DIM: std::ops::RangeInclusive<u64> = 2..=4096;
 /// precision is the files' to tell.
 pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>, dtype: DType) -> Result<ModelConfig> {
     let (keys, generation) = (Keys(config), Keys(generation));
-    let family = Family::from_model_type(keys.text("model_type")?.ok_or_else(|| missing("model_type"))?)?;
+    let named = match keys.text("model_type")? {
+        // Our own remote code names the family that it builds on.
+        Some("oops") => keys.text("base_model_type")?.ok_or_else(|| missing("base_model_type"))?,
+        other => other.ok_or_else(|| missing("model_type"))?,
+    };
+    let family = Family::from_model_type(named)?;
     refuse(keys)?;
     let blocks = blocks(keys, family)?;
     let max_position = keys.count("max_position_embeddings", 1..=1 << 32)?.unwrap_or(2048);

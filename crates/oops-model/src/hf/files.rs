@@ -1,7 +1,7 @@
 //! Which files make up a checkpoint folder.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -18,7 +18,7 @@ pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const GGUF: &str = "model.gguf";
 
 /// Files beside the weights that travel with a model when they exist.
-const COMPANIONS: [&str; 10] = [
+const COMPANIONS: [&str; 14] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -29,6 +29,10 @@ const COMPANIONS: [&str; 10] = [
     "tokenizer.model",
     "vocab.json",
     "merges.txt",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
 ];
 
 /// Lists (name in the artifact, path) for the checkpoint at `path`: a folder, a `.gguf` file, or a folder that holds a
@@ -44,6 +48,24 @@ pub(crate) fn list(path: &Path) -> Result<Vec<(String, PathBuf)>> {
         return Ok(vec![(GGUF.to_owned(), path.to_owned())]);
     }
     if path.join("config.json").is_file() { folder(path).map_err(|f| f.at(path.display())) } else { only_gguf(path) }
+}
+
+/// The chat template of a folder: a file of its own, or an entry of tokenizer_config.json (the one named `default`
+/// where there are several).
+pub(crate) fn chat_template(files: &BTreeMap<String, PathBuf>) -> Result<Option<String>> {
+    if let Some(path) = files.get("chat_template.jinja") {
+        return super::json::read_text(path).map(Some);
+    }
+    let Some(path) = files.get("tokenizer_config.json") else { return Ok(None) };
+    let object = read_object(path)?;
+    let named = |list: &Vec<serde_json::Value>| {
+        let default = list.iter().find(|t| t["name"] == "default").or(list.first())?;
+        default["template"].as_str().map(str::to_owned)
+    };
+    Ok(Keys(&object).get("chat_template").and_then(|t| match t {
+        serde_json::Value::Array(list) => named(list),
+        other => other.as_str().map(str::to_owned),
+    }))
 }
 
 /// Whether a name is that of a GGUF file.

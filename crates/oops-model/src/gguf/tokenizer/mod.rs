@@ -11,15 +11,18 @@ use oops_core::{Fault, Result, bail_if};
 use serde_json::{Value, json};
 
 use super::metadata::Metadata;
+pub(super) use pre::cut_name;
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const KINDS: &str = "tokenizer.ggml.token_type";
 
 /// Token types of the specification.
-const NORMAL: usize = 1;
-const UNKNOWN: usize = 2;
-const CONTROL: usize = 3;
-const USER_DEFINED: usize = 4;
+pub(super) const NORMAL: usize = 1;
+pub(super) const UNKNOWN: usize = 2;
+pub(super) const CONTROL: usize = 3;
+pub(super) const USER_DEFINED: usize = 4;
+pub(super) const UNUSED: usize = 5;
+pub(super) const BYTE: usize = 6;
 
 /// The tokens in the order of their ids.
 struct Vocabulary<'a> {

@@ -105,6 +105,28 @@ impl Pre {
     }
 }
 
+/// The name under which GGUF runtimes know how a `tokenizer.json` with these two components cuts text; `None` if they
+/// know no such cut.
+pub(in crate::gguf) fn cut_name(normalizer: &Value, pre_tokenizer: &Value) -> Option<&'static str> {
+    let cuts = described(pre_tokenizer)?;
+    let same = |p: &&Pre| described(&p.pre_tokenizer()) == Some(cuts.clone()) && p.normalizer() == *normalizer;
+    KNOWN.iter().find(same).map(|p| p.name)
+}
+
+/// The steps of a pre-tokenizer, defaults filled; `None` for a step that no known cut has.
+fn described(pre_tokenizer: &Value) -> Option<Vec<String>> {
+    let steps = pre_tokenizer.get("pretokenizers").and_then(Value::as_array);
+    let step = |s: &Value| match s["type"].as_str()? {
+        "Digits" if s["individual_digits"] == true => Some("digit".to_owned()),
+        "Split" if s["behavior"] == "Isolated" && s["invert"] != true => {
+            Some(format!("split {}", s["pattern"]["Regex"].as_str()?))
+        }
+        "ByteLevel" if s["add_prefix_space"] == false => Some(format!("bytes {}", s["use_regex"] != false)),
+        _ => None,
+    };
+    steps.map_or(std::slice::from_ref(pre_tokenizer), Vec::as_slice).iter().map(step).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use tokenizers::{
@@ -119,6 +141,17 @@ mod tests {
         pre.pre_tokenize(&mut cut).unwrap();
         let splits = cut.get_splits(OffsetReferential::Original, OffsetType::Byte);
         splits.into_iter().map(|(w, _, _)| w.replace('Ġ', "_").replace('Ċ', "/")).collect()
+    }
+
+    #[test]
+    fn every_cut_is_known_again_by_what_it_does() {
+        for p in &KNOWN {
+            assert_eq!(cut_name(&p.normalizer(), &p.pre_tokenizer()), Some(p.name));
+        }
+        let plain = json!({ "type": "ByteLevel", "add_prefix_space": false });
+        assert_eq!(cut_name(&Value::Null, &plain), Some("gpt-2"));
+        assert_eq!(cut_name(&json!({ "type": "NFKC" }), &plain), None);
+        assert_eq!(cut_name(&Value::Null, &json!({ "type": "Whitespace" })), None);
     }
 
     #[test]

@@ -1,0 +1,104 @@
+//! `export.gguf`: one GGUF file, as llama.cpp and the programs around it read them.
+//!
+//! Uniform models keep their own architecture, the others become `deci`, whose widths are lists (see
+//! [`oops_model::write_gguf`] for what is written and what never is).
+
+use oops_artifact::Kind;
+use oops_core::{Fault, Result};
+use oops_model::{Checkpoint, DType, GgufFormat, GgufMeta, GgufTarget, write_gguf};
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    proof::Proof,
+    stage::{PORTS, Target, Work, tolerance},
+};
+
+const FILE: &str = "model.gguf";
+
+/// Parameters of `export.gguf`.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Params {
+    /// How weights are stored: `f32`, `f16`, `bf16`, `q8_0` or `q4_0`. Norms and biases are f32; rows that are not whole
+    /// blocks of 32 are f16.
+    format: GgufFormat,
+    /// The model's name in the file.
+    name: String,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { format: GgufFormat::default(), name: "pruned".to_owned() }
+    }
+}
+
+/// A GGUF file.
+pub(crate) struct Gguf;
+
+impl Stage for Gguf {
+    type Params = Params;
+    const NAME: &'static str = "export.gguf";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "one GGUF file for llama.cpp, widths per block kept, reopened and compared";
+    const INPUTS: &'static [Port] = PORTS;
+    const OUTPUT: Kind = Kind::Export;
+
+    fn check(_: &Params, _: &PortFacts, _: &[Source]) -> Result<Facts> {
+        Ok(Facts::default())
+    }
+
+    fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
+        let work = Work::open(inputs)?;
+        GgufTarget::of(&work.model)?;
+        let proof = Proof::of(&work.model)?;
+        cx.check_cancelled()?;
+        let meta = GgufMeta { name: params.name.clone(), chat_template: work.chat_template().map(str::to_owned) };
+        let mut target = None;
+        cx.work.write(FILE, |path| {
+            target = Some(write_gguf(path, &work.model, params.format, &meta)?);
+            Ok(())
+        })?;
+        let target = target.ok_or_else(|| Fault::internal("nothing was written"))?;
+        let back = Checkpoint::open_path(&cx.work.path(FILE))?;
+        same_text(&work.model, &back)?;
+        let allowed = tolerance(&stored(params.format));
+        let comparison = proof.compare("oops's own GGUF reader", &proof.run(&back)?, allowed)?;
+        work.finish(cx, &card(&target, params), &comparison)
+    }
+}
+
+fn stored(format: GgufFormat) -> DType {
+    match format {
+        GgufFormat::F32 => DType::F32,
+        GgufFormat::F16 => DType::F16,
+        GgufFormat::Bf16 => DType::BF16,
+        GgufFormat::Q8_0 | GgufFormat::Q4_0 => DType::Quantized(format.name().to_owned()),
+    }
+}
+
+/// The tokenizer must have survived.
+fn same_text(model: &Checkpoint, back: &Checkpoint) -> Result<()> {
+    const TEXT: &str = "Once upon a time, in 1984: “Été à Zürich”\n\n\tit cost 12,345.67 – 🙂";
+    let (before, after) = (model.tokenizer()?.encode(TEXT)?, back.tokenizer()?.encode(TEXT)?);
+    if before == after {
+        return Ok(());
+    }
+    Err(Fault::numerical(format!("the tokenizer cuts a text into {after:?} after the export, {before:?} before"))
+        .help("this is a bug of the exporter: please report it with the model's tokenizer.json"))
+}
+
+fn card<'a>(target: &GgufTarget, params: &Params) -> Target<'a> {
+    let mut notes = Vec::new();
+    if target.architecture == "deci" {
+        notes.push("blocks differ in width: the architecture is `deci`, which llama.cpp loads as it is");
+        notes.push("without flash attention (`-fa on`) llama.cpp pads its value cache to the widest block");
+    }
+    Target {
+        form: format!("GGUF, architecture `{}`", target.architecture),
+        weights: params.format.name().to_owned(),
+        usage: "```sh\nllama-cli -m model.gguf -fa on -p \"Once upon a time\"\n```".to_owned(),
+        notes,
+    }
+}

@@ -1,0 +1,123 @@
+//! Which class a model goes to.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use candle_core::{DType as Stored, Device, Tensor};
+use oops_core::{BlockDims, ModelDims};
+use oops_model::{DType, Family, Linear, Rope, RopeScaling, hf_config, write_outer};
+
+use super::*;
+
+const WIDE: BlockDims = BlockDims { query_heads: 4, kv_heads: 2, head_dim: 8, ffn: 20 };
+const THREE: BlockDims = BlockDims { query_heads: 3, kv_heads: 3, head_dim: 8, ffn: 20 };
+const NARROW: BlockDims = BlockDims { query_heads: 2, kv_heads: 1, head_dim: 8, ffn: 7 };
+
+fn ramp(shape: &[usize]) -> Tensor {
+    let n: usize = shape.iter().product();
+    Tensor::arange(0.0_f32, n as f32, &Device::Cpu)
+        .unwrap()
+        .affine(0.5 / n.max(1) as f64, -0.2)
+        .unwrap()
+        .reshape(shape)
+        .unwrap()
+}
+
+fn block(dims: BlockDims, biased: &[&str]) -> oops_model::Block {
+    let layer = |name: &str, out: usize, width: usize| Linear {
+        weight: ramp(&[out, width]),
+        bias: biased.contains(&name).then(|| ramp(&[out])),
+    };
+    let (wide, narrow) = (dims.query_heads * 8, dims.kv_heads * 8);
+    let ones = Tensor::ones(32, Stored::F32, &Device::Cpu).unwrap();
+    oops_model::Block {
+        dims,
+        input_norm: ones.clone(),
+        q: layer("q", wide, 32),
+        k: layer("k", narrow, 32),
+        v: layer("v", narrow, 32),
+        o: layer("o", 32, wide),
+        q_norm: None,
+        k_norm: None,
+        ffn_norm: ones,
+        gate: layer("gate", dims.ffn, 32),
+        up: layer("up", dims.ffn, 32),
+        down: layer("down", 32, dims.ffn),
+    }
+}
+
+fn model(dir: &Path, family: Family, blocks: &[BlockDims], biased: &[&str]) -> Checkpoint {
+    let config = ModelConfig {
+        family,
+        dims: ModelDims { hidden: 32, vocab: 11, tied: true, gated: true, blocks: blocks.to_vec() },
+        norm_eps: 1e-5,
+        rope: Rope { theta: 1e4, scaling: RopeScaling::None },
+        max_position: 64,
+        sliding_window: None,
+        bos: None,
+        eos: vec![],
+        dtype: DType::F32,
+    };
+    let mut files = BTreeMap::new();
+    let mut put = |name: String| files.entry(name.clone()).or_insert(dir.join(name)).clone();
+    for (l, dims) in blocks.iter().enumerate() {
+        write_block(&put(block_file(l)), l, &block(*dims, biased), &DType::F32).unwrap();
+    }
+    let norm = Tensor::ones(32, Stored::F32, &Device::Cpu).unwrap();
+    write_outer(&put("outer.safetensors".to_owned()), &ramp(&[11, 32]), &norm, None, &DType::F32).unwrap();
+    fs::write(put("config.json".to_owned()), hf_config(&config).to_string()).unwrap();
+    Checkpoint::open(&files).unwrap()
+}
+
+#[test]
+fn a_model_goes_to_the_plainest_class_that_holds_it() {
+    let qkv = &["q", "k", "v"][..];
+    let cases: [(Family, &[BlockDims], &[&str], &str); 7] = [
+        (Family::Llama, &[WIDE, WIDE], &[], "stock `LlamaForCausalLM`"),
+        (Family::Llama, &[WIDE, WIDE], &["o", "down"], "stock `LlamaForCausalLM`"),
+        (Family::Llama, &[THREE, THREE], &[], "stock `MistralForCausalLM`"),
+        (Family::Llama, &[THREE, THREE], &["o"], "`OopsForCausalLM` (remote code over `Llama`)"),
+        (Family::Llama, &[WIDE, NARROW], &[], "`OopsForCausalLM` (remote code over `Llama`)"),
+        (Family::Qwen2, &[WIDE, WIDE], qkv, "stock `Qwen2ForCausalLM`"),
+        (Family::Qwen2, &[WIDE, WIDE], &["q", "k", "v", "o"], "`OopsForCausalLM` (remote code over `Qwen2`)"),
+    ];
+    for (family, blocks, biased, form) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = Plan::of(&model(dir.path(), family, blocks, biased), Form::Auto).unwrap();
+        assert_eq!(plan.described(), form, "{family:?} {blocks:?} {biased:?}");
+    }
+}
+
+#[test]
+fn what_a_stock_class_cannot_hold_is_refused_with_the_reason() {
+    let refusal = |blocks: &[BlockDims], biased: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        Plan::of(&model(dir.path(), Family::Llama, blocks, biased), Form::Stock).unwrap_err().to_string()
+    };
+    assert!(refusal(&[WIDE, NARROW], &[]).contains("block 1 has other widths than block 0"));
+    assert!(refusal(&[THREE, THREE], &["down"]).contains("3 heads do not divide the hidden width 32"));
+}
+
+#[test]
+fn remote_widths_name_every_block_and_are_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = model(dir.path(), Family::Llama, &[WIDE, NARROW], &["o"]);
+    let plan = Plan::of(&model, Form::Auto).unwrap();
+    let texts = plan.texts(model.config()).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&texts[0].1).unwrap();
+    assert_eq!(config["block_widths"][1]["intermediate_size"], 7);
+    assert_eq!(config["block_widths"][0]["biases"][0], "self_attn.o_proj");
+    assert!(texts[2].1.contains("from transformers.models.llama.modeling_llama import LlamaDecoderLayer"));
+    assert!(!texts[1].1.contains('@') && !texts[2].1.contains('@'));
+}
+
+#[test]
+fn padding_gives_one_width_and_zero_biases_where_the_class_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = model(dir.path(), Family::Llama, &[WIDE, NARROW], &["o"]);
+    let plan = Plan::of(&model, Form::Padded).unwrap();
+    assert_eq!(plan.blocks, [WIDE, WIDE]);
+    let block = plan.with_biases(pad_block(&model.block(1).unwrap(), &plan.blocks[1]).unwrap()).unwrap();
+    assert_eq!(block.q.bias.unwrap().to_vec1::<f32>().unwrap(), vec![0.0; 32]);
+    assert!(block.o.bias.is_some() && block.gate.bias.is_none());
+    assert!(!plan.keeps(&model, 0), "its other attention biases are missing");
+}

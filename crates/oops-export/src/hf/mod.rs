@@ -57,7 +57,7 @@ impl Stage for Hf {
         rest(&work, &plan, &dtype, cx)?;
         let back = Checkpoint::open(&written(&work, &plan, &dtype, cx)?)?;
         // Weights that were rounded anew are further off than those that were taken over.
-        let allowed = if dtype == work.model.config().dtype { Some(1e-3) } else { tolerance(&dtype) };
+        let allowed = if dtype == work.model.config().dtype { tolerance(&DType::F32) } else { tolerance(&dtype) };
         let comparison = proof.compare("oops's own reader", &proof.run(&back)?, allowed)?;
         work.finish(cx, &plan.card(&dtype), &comparison)
     }

@@ -6,5 +6,6 @@ mod bundle;
 mod methods;
 mod prior;
 mod stage;
+mod targets;
 
 pub use methods::stages;

@@ -9,7 +9,10 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::bundle::{Limits, Queue, bundles, check_budget, plan_without};
+use crate::{
+    bundle::{Limits, Queue, bundles, check_budget, plan_without},
+    targets::{self, Target},
+};
 
 /// Default of every `at least one` parameter.
 pub(crate) fn one() -> usize {
@@ -17,15 +20,22 @@ pub(crate) fn one() -> usize {
 }
 
 /// What every selection method is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Common {
     /// Fraction of the decoder's linear weights that goes.
     pub(crate) remove_fraction: f64,
     /// What must stay.
     pub(crate) limits: Limits,
+    /// Where the model must load.
+    pub(crate) targets: Vec<Target>,
 }
 
 impl Common {
+    /// The limits, and what the targets ask of widths.
+    fn limits(&self) -> Limits {
+        targets::limits(self.limits, &self.targets)
+    }
+
     /// Linear weights that may go.
     fn budget(&self, dims: &ModelDims) -> u64 {
         (self.remove_fraction * dims.decoder_params() as f64).floor() as u64
@@ -50,6 +60,9 @@ pub(crate) trait Selector: Send + Sync + 'static {
     const VERSION: u32;
     /// One line for `oops stages`.
     const ABOUT: &'static str;
+
+    /// Whether the method gives every block the same widths when a target needs it.
+    const SAME_WIDTHS: bool = false;
 
     /// The common part of the parameters.
     fn common(params: &Self::Params) -> Common;
@@ -83,11 +96,13 @@ impl<S: Selector> Stage for SelectStage<S> {
         bail_if(channel_multiple == 0 || min_attention == 0 || min_multiples == 0, || {
             Fault::config("`channel_multiple`, `min_attention` and `min_multiples` must be at least 1")
         })?;
+        targets::check_method(&common.targets, S::NAME, S::SAME_WIDTHS)?;
         S::check(params)?;
         let facts = inputs.one("scores").model.or(inputs.one("model").model);
         if let Some(dims) = &facts {
+            targets::check_dense(&common.targets, dims)?;
             // Query heads free less than KV groups; what is impossible for the easier unit is impossible for both.
-            check_budget(dims, UnitKind::KvGroup, &common.limits, common.budget(dims))?;
+            check_budget(dims, UnitKind::KvGroup, &common.limits(), common.budget(dims))?;
         }
         Ok(Facts { model: facts, ..Facts::default() })
     }
@@ -97,11 +112,12 @@ impl<S: Selector> Stage for SelectStage<S> {
         let dims = &scores.info.dims;
         let common = S::common(params);
         let budget = common.budget(dims);
-        check_budget(dims, scores.info.attention_unit, &common.limits, budget)?;
-        let queues = bundles(&scores, &common.limits);
+        check_budget(dims, scores.info.attention_unit, &common.limits(), budget)?;
+        let queues = bundles(&scores, &common.limits());
         let selected = S::select(params, &scores, &queues, budget)?;
         let plan = plan_without(dims, &queues, &selected.taken);
         plan.check(dims)?;
+        targets::check_widths(&common.targets, &plan.apply(dims))?;
         let removed = plan.removed_params(dims);
         bail_if(removed > budget, || Fault::internal(format!("the plan removes {removed} weights of {budget}")))?;
         let info = PlanInfo {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bundle::{Limits, Queue},
     stage::{Common, Selected, Selector},
+    targets::Target,
 };
 
 /// Order in which bundles go.
@@ -42,6 +43,9 @@ pub(crate) struct Params {
     /// Multiples of channels that stay in every block.
     #[serde(default = "crate::stage::one")]
     min_multiples: usize,
+    /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
+    #[serde(default)]
+    targets: Vec<Target>,
     /// `auto`, `score` or `score_per_cost`.
     #[serde(default = "auto")]
     rank_by: RankBy,
@@ -65,7 +69,7 @@ impl Selector for Global {
             min_attention: p.min_attention,
             min_multiples: p.min_multiples,
         };
-        Common { remove_fraction: p.remove_fraction, limits }
+        Common { remove_fraction: p.remove_fraction, limits, targets: p.targets.clone() }
     }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {

@@ -13,6 +13,7 @@ use crate::{
     bundle::{Limits, Queue},
     prior,
     stage::{Common, Selected, Selector},
+    targets::Target,
 };
 
 /// Parameters of OWL's allocation.
@@ -30,6 +31,9 @@ pub(crate) struct Params {
     /// Multiples of channels that stay in every block.
     #[serde(default = "crate::stage::one")]
     min_multiples: usize,
+    /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
+    #[serde(default)]
+    targets: Vec<Target>,
     /// λ of OWL: how far a block's kept fraction may be from the mean.
     #[serde(default = "prior::owl_lambda")]
     owl_lambda: f64,
@@ -49,7 +53,7 @@ impl Selector for Owl {
             min_attention: p.min_attention,
             min_multiples: p.min_multiples,
         };
-        Common { remove_fraction: p.remove_fraction, limits }
+        Common { remove_fraction: p.remove_fraction, limits, targets: p.targets.clone() }
     }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {

@@ -23,6 +23,7 @@ use crate::{
     bundle::{Limits, Queue},
     prior,
     stage::{Common, Selected, Selector},
+    targets::Target,
 };
 
 use program::Program;
@@ -52,6 +53,9 @@ pub(crate) struct Params {
     /// Multiples of channels that stay in every block.
     #[serde(default = "crate::stage::one")]
     min_multiples: usize,
+    /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
+    #[serde(default)]
+    targets: Vec<Target>,
     /// γ: how much the prior weighs against the scores.
     #[serde(default = "half")]
     gamma: f64,
@@ -102,7 +106,7 @@ impl Selector for Qp {
             min_attention: p.min_attention,
             min_multiples: p.min_multiples,
         };
-        Common { remove_fraction: p.remove_fraction, limits }
+        Common { remove_fraction: p.remove_fraction, limits, targets: p.targets.clone() }
     }
 
     fn check(p: &Params) -> Result<()> {

@@ -3,7 +3,9 @@
 //! Every block loses the same fraction; inside a block, units go in order of score.
 //! *Attention.* Of n bundles (KV groups) a block loses the nearest whole number to ρ·n, halves rounding down, unless
 //! `attention_units` says how many. *FFN.* Gives the rest of the block's budget; what a block cannot spend is passed on
-//! to the next, so that the whole misses its budget by less than one bundle.
+//! to the next, so that the whole misses its budget by less than one bundle. Where a target needs the same widths in every
+//! block, nothing is passed on and the block that can lose least decides: the budget is missed by less than one bundle per
+//! block (more where protected units stay).
 //! *Reference.* The allocation of Wanda-sp and of Magnitude-sp in FLAP's comparison (arXiv 2312.11983).
 
 use oops_artifact::Scores;
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bundle::{Limits, Queue},
     stage::{Common, Selected, Selector},
+    targets::{self, Target},
 };
 
 /// Parameters of uniform selection.
@@ -31,6 +34,9 @@ pub(crate) struct Params {
     /// Multiples of channels that stay in every block.
     #[serde(default = "crate::stage::one")]
     min_multiples: usize,
+    /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
+    #[serde(default)]
+    targets: Vec<Target>,
     /// Attention bundles that every block loses; default: the nearest to its share.
     #[serde(default)]
     attention_units: Option<usize>,
@@ -43,6 +49,7 @@ impl Selector for Uniform {
     const NAME: &'static str = "select.uniform";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "the same fraction of every block, worst scores first";
+    const SAME_WIDTHS: bool = true;
 
     fn common(p: &Params) -> Common {
         let limits = Limits {
@@ -50,13 +57,24 @@ impl Selector for Uniform {
             min_attention: p.min_attention,
             min_multiples: p.min_multiples,
         };
-        Common { remove_fraction: p.remove_fraction, limits }
+        Common { remove_fraction: p.remove_fraction, limits, targets: p.targets.clone() }
     }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {
         let removed = vec![p.remove_fraction; scores.info.dims.blocks.len()];
-        let taken = fill(scores, queues, &removed, p.attention_units, budget)?;
+        let mut taken = fill(scores, queues, &removed, p.attention_units, budget)?;
+        if targets::same_widths(&p.targets).is_some() {
+            same_everywhere(&mut taken);
+        }
         Ok(Selected { taken, details: serde_json::Value::Null })
+    }
+}
+
+/// Every block loses as many bundles of each kind as the one that loses fewest.
+fn same_everywhere(taken: &mut [usize]) {
+    for kind in 0..2 {
+        let fewest = taken.iter().skip(kind).step_by(2).copied().min().unwrap_or(0);
+        taken.iter_mut().skip(kind).step_by(2).for_each(|t| *t = fewest);
     }
 }
 
@@ -118,6 +136,18 @@ mod tests {
             assert!(spent <= budget && budget - spent < 24, "{percent} %: {spent} of {budget}");
             assert!(taken.chunks(2).all(|c| c[0] == taken[0] && c[1].abs_diff(taken[1]) <= 1), "{taken:?}");
         }
+    }
+
+    #[test]
+    fn a_target_that_needs_one_width_gets_it_within_one_bundle_per_block() {
+        let s = scores(UnitKind::KvGroup, Scale::Damage);
+        let queues = bundles(&s, &LIMITS);
+        let p: Params = serde_json::from_value(serde_json::json!({"remove_fraction": 0.4, "targets": ["hf"]})).unwrap();
+        let budget = s.info.dims.decoder_params() * 4 / 10;
+        let taken = Uniform::select(&p, &s, &queues, budget).unwrap().taken;
+        assert!(taken.chunks(2).all(|c| c == &taken[..2]), "{taken:?}");
+        let spent: u64 = queues.iter().zip(&taken).flat_map(|(q, &t)| &q[..t]).map(|b| b.cost).sum();
+        assert!(spent <= budget && budget - spent < 3 * 24, "{spent} of {budget}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What heavy stages are expected to take: memory and disk by what they say of themselves, seconds by earlier runs.
 
-use oops_engine::{Rates, needs};
+use oops_engine::{Rates, Seconds, needs};
 use oops_pipeline::Graph;
 use oops_stage::Needs;
 use serde_json::{Value, json};
@@ -10,21 +10,26 @@ use crate::units::{seconds, size};
 /// The forecast of one heavy stage.
 pub(crate) struct Forecast {
     needs: Needs,
-    seconds: Option<f64>,
+    seconds: Option<Seconds>,
 }
 
 impl Forecast {
     /// Of node `i`; none if it is light.
     pub(crate) fn of(graph: &Graph<'_>, i: usize, rates: &Rates) -> Option<Self> {
         let needs = needs(graph, i);
-        needs.heavy.then(|| Self { needs, seconds: rates.seconds(graph.nodes[i].stage.name(), &needs) })
+        let node = &graph.nodes[i];
+        needs.heavy.then(|| Self { needs, seconds: rates.seconds(node.stage.name(), &node.name, &needs) })
     }
 
     /// For the end of a line.
     pub(crate) fn text(&self) -> String {
         let Needs { memory_bytes, disk_bytes, .. } = self.needs;
         let known = |bytes: Option<u64>, what: &str| bytes.filter(|b| *b > 0).map(|b| format!("{} {what}", size(b)));
-        let time = self.seconds.map_or_else(|| "time unknown".to_owned(), seconds);
+        let time = match self.seconds {
+            None => "time unknown".to_owned(),
+            Some(Seconds::Scaled(s)) => seconds(s),
+            Some(Seconds::Last(s)) => format!("{} as last time", seconds(s)),
+        };
         let memory = known(memory_bytes, "memory").or_else(|| Some("memory unknown".to_owned()));
         let parts: Vec<String> = memory.into_iter().chain(known(disk_bytes, "disk")).chain([time]).collect();
         format!("about {}", parts.join(", "))
@@ -33,7 +38,8 @@ impl Forecast {
     /// All digits.
     pub(crate) fn json(&self, instance: &str) -> Value {
         let Needs { memory_bytes, disk_bytes, .. } = self.needs;
-        json!({ "instance": instance, "memory_bytes": memory_bytes, "disk_bytes": disk_bytes, "seconds": self.seconds })
+        let seconds = self.seconds.map(Seconds::value);
+        json!({ "instance": instance, "memory_bytes": memory_bytes, "disk_bytes": disk_bytes, "seconds": seconds })
     }
 }
 
@@ -43,7 +49,7 @@ pub(crate) fn total<'f>(all: impl IntoIterator<Item = &'f Forecast>) -> Option<S
     for forecast in all {
         count += 1;
         known += usize::from(forecast.seconds.is_some());
-        sum += forecast.seconds.unwrap_or(0.0);
+        sum += forecast.seconds.map_or(0.0, Seconds::value);
         most = most.max(forecast.needs.memory_bytes.unwrap_or(0));
     }
     let time = match (known, count) {

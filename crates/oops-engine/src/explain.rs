@@ -126,6 +126,12 @@ impl Explainer<'_> {
                 _ => causes.push(Cause::Field(change)),
             }
         }
+        // What is nearest comes first.
+        causes.sort_by_key(|cause| match cause {
+            Cause::Field(_) => 0,
+            Cause::File { .. } => 1,
+            Cause::Input(_) => 2,
+        });
         Ok(causes)
     }
 

@@ -15,7 +15,7 @@ mod walk;
 
 pub use events::{Event, Observer, Silent};
 pub use explain::{Cause, Explained, Input, Upstream, explain};
-pub use needs::{Rates, needs};
+pub use needs::{Rates, Seconds, needs};
 pub use plan::{Lookups, Planned, State, artifact, plan, plan_with};
 pub use reason::{Change, Reason};
 pub use resolve::Resolved;

@@ -1,7 +1,7 @@
 //! Running one stage and publishing what it made, on a thread of its own.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Instant,
 };
@@ -24,8 +24,8 @@ pub(crate) enum Made {
     Made(Box<Resolved>, Reason),
     /// Another process made it in the meantime.
     Found(Box<Resolved>),
-    /// Inputs are damaged (by node, with the name of a file) and were taken out of service.
-    Lost(BTreeMap<usize, String>),
+    /// These inputs are damaged.
+    Lost(BTreeSet<usize>),
     /// It failed.
     Failed(Fault),
 }
@@ -52,7 +52,7 @@ impl<'a> Maker<'a> {
         let Task { action, reason, .. } = &self.task;
         let node = &graph.nodes[self.node];
         let instance = node.name.as_str();
-        let damaged = self.take_out_damaged_inputs()?;
+        let damaged = self.damaged_inputs();
         if !damaged.is_empty() {
             return Ok(Made::Lost(damaged));
         }
@@ -117,16 +117,11 @@ impl<'a> Maker<'a> {
         Inputs { ports: ports.collect(), sources: action.sources.clone() }
     }
 
-    /// Inputs whose bytes are not what their digests say; they are taken out of service.
-    fn take_out_damaged_inputs(&self) -> Result<BTreeMap<usize, String>> {
-        let mut damaged = BTreeMap::new();
-        for (&j, input) in &self.inputs {
-            for (name, file) in input.record.files.iter().filter(|(_, f)| !self.session.store.holds(f)) {
-                self.session.store.discard(&file.digest)?;
-                damaged.insert(j, name.clone());
-            }
-        }
-        Ok(damaged)
+    /// Inputs whose bytes are not what their digests say.
+    fn damaged_inputs(&self) -> BTreeSet<usize> {
+        let store = self.session.store;
+        let damaged = self.inputs.iter().filter(|(_, r)| !r.record.files.values().all(|f| store.holds(f)));
+        damaged.map(|(&j, _)| j).collect()
     }
 }
 

@@ -204,25 +204,34 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Inputs turned out to be damaged: they (and whatever shares their bytes, and all that is made from them) have no
-    /// result any more.
-    pub(crate) fn lose(&mut self, damaged: &BTreeMap<usize, String>) -> Result<()> {
-        for (&j, name) in damaged {
-            self.warn(j, &format!("its file `{name}` is damaged; it will be made again"));
-            self.retries[j] += 1;
-            if self.retries[j] > 2 {
-                return Err(Fault::store(format!("`{name}` is damaged again right after it was made"))
-                    .at(self.session.store.root().display())
-                    .help("check the disk, or choose another store with --cache DIR or OOPS_CACHE"));
-            }
+    /// Results turned out to be damaged: their bytes are taken out of service, and they (and whatever shares these bytes,
+    /// and all that is made from them) are results no more. Several stages may say so of one; it is lost once.
+    pub(crate) fn lose(&mut self, damaged: &BTreeSet<usize>) -> Result<()> {
+        for &j in damaged {
+            self.discard(j)?;
         }
         let store = self.session.store;
         let lost = self.results.iter().filter(|(_, r)| r.record.files.values().any(|f| store.locate(f).is_none()));
-        let lost: Vec<usize> = lost.map(|(&j, _)| j).chain(damaged.keys().copied()).collect();
-        let without = self.session.graph.with_descendants(lost);
+        let without = self.session.graph.with_descendants(lost.map(|(&j, _)| j).collect::<Vec<_>>());
         self.results.retain(|j, _| !without.contains(j));
         self.waiting.retain(|j, _| !without.contains(j));
         Ok(())
+    }
+
+    /// Takes the damaged files of a result out of service, if they still are.
+    fn discard(&mut self, j: usize) -> Result<()> {
+        let store = self.session.store;
+        let files = self.results.get(&j).into_iter().flat_map(|r| &r.record.files);
+        let damaged: Vec<_> = files.filter(|(_, f)| !store.holds(f)).map(|(n, f)| (n.clone(), f.digest)).collect();
+        let Some((name, _)) = damaged.first() else { return Ok(()) };
+        self.warn(j, &format!("its file `{name}` is damaged; it will be made again"));
+        self.retries[j] += 1;
+        if self.retries[j] > 2 {
+            return Err(Fault::store(format!("`{name}` is damaged again right after it was made"))
+                .at(store.root().display())
+                .help("check the disk, or choose another store with --cache DIR or OOPS_CACHE"));
+        }
+        damaged.iter().try_for_each(|(_, digest)| store.discard(digest))
     }
 
     pub(crate) fn warn(&self, i: usize, message: &str) {

@@ -7,6 +7,11 @@ pub fn peak_rss_bytes() -> Option<u64> {
     kib("/proc/self/status", "VmHWM:")
 }
 
+/// Resident set of this moment in bytes.
+pub fn rss_bytes() -> Option<u64> {
+    kib("/proc/self/status", "VmRSS:")
+}
+
 /// Starts counting [`peak_rss_bytes`] anew; where the system does not let us, the old peak stays.
 pub fn reset_peak_rss() {
     let _ = fs::write("/proc/self/clear_refs", "5");

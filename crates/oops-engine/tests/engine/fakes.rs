@@ -11,7 +11,7 @@ use oops_artifact::{Artifact, Kind};
 use oops_core::{Fault, Result};
 use oops_engine::{Event, Limits, Observer, Outcome, Selection, Session, run};
 use oops_pipeline::Graph;
-use oops_stage::{Cx, Facts, Inputs, NoProgress, Port, PortFacts, Progress, Registry, Source, Stage, erase};
+use oops_stage::{Cx, Facts, Inputs, Needs, NoProgress, Port, PortFacts, Progress, Registry, Source, Stage, erase};
 use oops_store::Store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -114,11 +114,14 @@ pub(crate) struct Slow;
 pub(crate) struct SlowParams {
     files: i64,
     millis: u64,
+    heavy: bool,
+    /// Memory that it says it needs, in bytes.
+    memory: u64,
 }
 
 impl Default for SlowParams {
     fn default() -> Self {
-        Self { files: 8, millis: 5 }
+        Self { files: 8, millis: 5, heavy: false, memory: 0 }
     }
 }
 
@@ -136,6 +139,10 @@ impl Stage for Slow {
 
     fn check(_: &SlowParams, _: &PortFacts, _: &[Source]) -> Result<Facts> {
         Ok(Facts::default())
+    }
+
+    fn needs(params: &SlowParams, _: &PortFacts) -> Needs {
+        Needs { heavy: params.heavy, memory_bytes: Some(params.memory), ..Needs::default() }
     }
 
     fn run(params: &SlowParams, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

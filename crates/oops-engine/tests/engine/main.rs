@@ -3,6 +3,8 @@
 mod caching;
 mod damage;
 mod fakes;
+mod laws;
+mod parallel;
 mod processes;
 mod selection;
 mod sweeps;

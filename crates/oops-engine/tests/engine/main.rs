@@ -2,6 +2,7 @@
 
 mod caching;
 mod damage;
+mod explain;
 mod fakes;
 mod laws;
 mod parallel;

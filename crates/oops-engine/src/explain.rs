@@ -141,7 +141,13 @@ impl Explainer<'_> {
         for (port, list) in &self.session.graph.nodes[i].inputs {
             for (k, &j) in list.iter().enumerate().filter(|(_, j)| self.digest(**j).is_none()) {
                 let (place, why) = ((list.len() > 1).then_some(k), Some(Box::new(self.node(j, self.last(j))?)));
-                causes.push(Cause::Input(Input { port: (*port).to_owned(), place, was: None, now: self.now(j), why }));
+                causes.push(Cause::Input(Input {
+                    port: (*port).to_owned(),
+                    place,
+                    was: None,
+                    now: Some(self.now(j)),
+                    why,
+                }));
             }
         }
         Ok(causes)
@@ -164,7 +170,7 @@ impl Explainer<'_> {
             let why = now.map(|j| self.why(j, before.as_ref())).transpose()?.flatten().map(Box::new);
             let was = was.map(|digest| Upstream { name: before.map(|b| b.0), digest: Some(digest) });
             let (port, place) = (port.to_owned(), several.then_some(k));
-            out.push(Input { port, place, was, now: now.and_then(|j| self.now(j)), why });
+            out.push(Input { port, place, was, now: now.map(|j| self.now(j)), why });
         }
         Ok(out)
     }
@@ -181,8 +187,8 @@ impl Explainer<'_> {
         }
     }
 
-    fn now(&self, j: usize) -> Option<Upstream> {
-        Some(Upstream { name: Some(self.session.graph.nodes[j].name.clone()), digest: self.digest(j) })
+    fn now(&self, j: usize) -> Upstream {
+        Upstream { name: Some(self.session.graph.nodes[j].name.clone()), digest: self.digest(j) }
     }
 
     /// Digest of the result of node `j`.

@@ -21,7 +21,7 @@ use crate::{
 /// What came of a stage.
 pub(crate) enum Made {
     /// It ran.
-    Made(Box<Resolved>, Reason),
+    Ran(Box<Resolved>, Reason),
     /// Another process made it in the meantime.
     Found(Box<Resolved>),
     /// These inputs are damaged.
@@ -69,7 +69,7 @@ impl<'a> Maker<'a> {
             let message = "the same inputs gave other bytes than last time: please report this as a bug of the stage";
             observer.event(&Event::Warning { instance, message });
         }
-        Ok(Made::Made(Box::new(made), reason.clone()))
+        Ok(Made::Ran(Box::new(made), reason.clone()))
     }
 
     /// Runs the stage and publishes its output. The caller holds the action's lock.

@@ -120,7 +120,7 @@ struct Schedule<'j, 'a> {
 /// What a thread reports: walk, node, and what came of it.
 type Report = (usize, usize, Made);
 
-impl<'j, 'a> Schedule<'j, 'a> {
+impl<'a> Schedule<'_, 'a> {
     fn all<'s>(
         &mut self,
         scope: &'s Scope<'s, '_>,
@@ -258,7 +258,7 @@ impl<'j, 'a> Schedule<'j, 'a> {
         let Some(walk) = self.walks[w].as_mut() else { return };
         walk.end(i);
         let fault = match made {
-            Made::Made(made, reason) => {
+            Made::Ran(made, reason) => {
                 self.made.insert(key);
                 walk.made(i, *made, &reason);
                 return;

@@ -17,8 +17,9 @@ use crate::{
     walk::Walk,
 };
 
-/// Bytes per entry of a site's Gram matrices (packed f32, two splits), the cut and permuted system and its factor (f64).
-const SOLVE_BYTES: u64 = 32;
+/// Bytes per entry of a site's Gram matrix that a repair holds at its peak, as measured (53 to 126): the matrices of both
+/// splits, the cut and permuted system, its factor, and the candidates that are judged.
+const SOLVE_BYTES: u64 = 128;
 
 /// The stage of a method.
 pub(crate) struct ReconstructStage<R>(PhantomData<R>);
@@ -52,14 +53,14 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
         Ok(Facts { at_most: model, ..Facts::default() })
     }
 
-    /// Memory: a block dense and cut; of one site its Gram matrices, factors in f64 and, on the pruned stream, kept inputs
+    /// Memory: a block dense and cut, the embedding that is written at the end; of one site its Gram matrices, factors in f64 and, on the pruned stream, kept inputs
     /// beside the residual stream. Disk: the weights (f32 at most), and the stream twice.
     fn needs(params: &R::Params, inputs: &PortFacts) -> Needs {
         let Some(dims) = inputs.one("model").model else { return Needs::HEAVY };
         let (options, sizes) = (R::options(params), Sizes(&dims));
         let walks = options.stream == Stream::Pruned;
         let (solves, n) = (walks || R::STATISTICS == Statistics::Gram, sizes.widest());
-        let memory = 2 * sizes.block() + if solves { SOLVE_BYTES * n * n } else { 0 };
+        let memory = 2 * sizes.block() + sizes.embedding() + if solves { SOLVE_BYTES * n * n } else { 0 };
         let (disk, solving) = (sizes.checkpoint(4), (dims.blocks.len() as u64 * sizes.squares() * n) as f64);
         let needs = |memory, disk, work| Needs {
             heavy: solves,

@@ -3,6 +3,7 @@
 mod events;
 mod explain;
 mod key;
+mod limits;
 mod make;
 mod needs;
 mod plan;
@@ -15,11 +16,12 @@ mod walk;
 
 pub use events::{Event, Observer, Silent};
 pub use explain::{Cause, Explained, Input, Upstream, explain};
+pub use limits::Limits;
 pub use needs::{Rates, Seconds, needs};
 pub use plan::{Lookups, Planned, State, artifact, plan, plan_with};
 pub use reason::{Change, Reason};
 pub use resolve::Resolved;
-pub use schedule::{Job, Limits, run, run_all};
+pub use schedule::{Job, run, run_all};
 pub use selection::Selection;
 pub use walk::Outcome;
 

@@ -15,7 +15,7 @@ use oops_core::{Class, Digest, Fault, Result};
 use oops_stage::Needs;
 
 use crate::{
-    Outcome, Selection, Session,
+    Limits, Outcome, Selection, Session,
     make::{Made, Maker, panicked},
     selection::Selected,
     walk::{Settled, Walk},
@@ -23,25 +23,6 @@ use crate::{
 
 /// Stack of a thread that runs a stage: that of a main thread.
 const STACK: usize = 8 << 20;
-
-/// How much may happen at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Stages.
-    pub jobs: usize,
-    /// Of them, stages that keep all cores busy.
-    pub heavy: usize,
-    /// Bytes that stages side by side may be expected to hold together; a stage that needs more runs alone.
-    pub memory: Option<u64>,
-    /// Whether everything that does not depend on a stage that failed still runs.
-    pub keep_going: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { jobs: 1, heavy: 1, memory: None, keep_going: false }
-    }
-}
 
 /// One walk of several.
 pub struct Job<'a> {

@@ -9,7 +9,7 @@ use oops_artifact::{
 use oops_core::{BlockDims, Fault, Result, Site, bail_if};
 use oops_linalg::Gram;
 use oops_model::{Checkpoint, Decoder, gemm_ceiling, with_values};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, Workdir, peak_rss_bytes, timed};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, Workdir, peak_rss_bytes, timed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,9 @@ use crate::{
     moments::Moments,
     residual::{Residual, outlier_share},
 };
+
+/// Bytes of the moments of one channel.
+const MOMENT_BYTES: u64 = 48;
 
 /// Parameters of [`Activations`].
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -83,6 +86,25 @@ impl Stage for Activations {
             bail_if(value.is_nan() || value <= 0.0, || Fault::config(format!("`{name}` must be above 0")))?;
         }
         Ok(Facts { model: inputs.one("model").model, gram: Some(params.gram), ..Facts::default() })
+    }
+
+    /// Memory: one block, the residual stream (beside the embedding first, beside the batch in work later), Gram matrices
+    /// and moments of both splits. Disk: the statistics, and the stream twice while a checkpoint replaces the last one.
+    fn needs(params: &Params, inputs: &PortFacts) -> Needs {
+        let (Some(dims), Some(tokens)) = (inputs.one("model").model, inputs.one("tokens").tokens) else {
+            return Needs::HEAVY;
+        };
+        let (sizes, count) = (Sizes(&dims), tokens.count());
+        let batch = count.min((params.batch_tokens as u64).max(tokens.sequence_tokens as u64));
+        let grams = if params.gram { 4 * sizes.squares() } else { 0 };
+        let pass = sizes.block() + sizes.inner(batch) + 2 * grams + 2 * MOMENT_BYTES * 2 * sizes.widest();
+        let lengths = vec![tokens.sequence_tokens; tokens.sequences];
+        Needs {
+            heavy: true,
+            memory_bytes: Some(sizes.stream(count) + pass.max(sizes.embedding())),
+            disk_bytes: Some(2 * sizes.stream(count) + dims.blocks.len() as u64 * grams),
+            work: Some(flops::of_pass(&dims, &lengths, params.gram)),
+        }
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
@@ -181,6 +203,7 @@ fn one_block(
     let mut sites = Site::ALL.map(|s| SiteAccumulator::new(params, &block.dims, s));
     let mut residual = Residual::new(checkpoint.config().dims.hidden, params.outlier_rms);
     for batch in batches.iter_mut() {
+        cx.check_cancelled()?;
         let (mut in_gram, mut in_moments) = (0.0, 0.0);
         let start = Instant::now();
         let split = batch.split as usize;

@@ -16,7 +16,7 @@ use std::time::Instant;
 use oops_artifact::{GradientsInfo, Kind, SUMMARY, TokenSet, json, read_losses};
 use oops_core::{Fault, Result, bail_if};
 use oops_model::Checkpoint;
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, peak_rss_bytes};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, peak_rss_bytes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,24 @@ impl Stage for Gradients {
             Fault::config("sequences of one token predict nothing").help("make sequences of at least 2 tokens")
         })?;
         Ok(Facts { model: inputs.one("model").model, ..Facts::default() })
+    }
+
+    /// Memory: the residual stream and its gradient, one block with the activations and gradients of a batch; at the end
+    /// of the way forward, the head instead of the block. Disk: the stream at every block, and the gradient.
+    fn needs(params: &Params, inputs: &PortFacts) -> Needs {
+        let (Some(dims), Some(tokens)) = (inputs.one("model").model, inputs.one("tokens").tokens) else {
+            return Needs::HEAVY;
+        };
+        let (sizes, count) = (Sizes(&dims), tokens.count());
+        let batch = count.min((params.batch_tokens as u64).max(tokens.sequence_tokens as u64));
+        let block = sizes.block() + 2 * sizes.inner(batch);
+        Needs {
+            heavy: true,
+            memory_bytes: Some(2 * sizes.stream(count) + block.max(sizes.embedding())),
+            disk_bytes: Some((dims.blocks.len() as u64 + 3) * sizes.stream(count)),
+            // Forward; then forward again, and backward at twice that.
+            work: Some(4.0 * sizes.forward(tokens) + 6.0 * (count * dims.vocab as u64 * dims.hidden as u64) as f64),
+        }
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

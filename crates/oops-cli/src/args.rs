@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use oops_engine::Selection;
+use oops_engine::{Limits, Selection};
+use oops_stage::available_bytes;
+
+use crate::units::bytes;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done · 1 a gate said no (run and sweep --dry-run: something would run; verify: damage) · 2 pipeline, parameter or \
@@ -30,7 +33,8 @@ pub(crate) enum Command {
     #[command(after_help = SWEEP_EXAMPLES)]
     Sweep(SweepArgs),
     /// Say for each stage whether it would run, and why.
-    Status(Pipeline),
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(Status),
     /// Draw the graph.
     Dag(Dag),
     /// Print what a stage made.
@@ -49,7 +53,13 @@ Examples:
   oops run pipelines/llama.yaml
   oops run pipelines/llama.yaml --set plan.with.remove_fraction=0.5
   oops run pipelines/llama.yaml quality --set scores.use=score.wanda
-  oops run pipelines/llama.yaml --from pruned --dry-run";
+  oops run pipelines/llama.yaml --from pruned --dry-run
+  oops run pipelines/llama.yaml --jobs 4 --memory 8GiB --events events.jsonl";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  oops status pipelines/llama.yaml
+  oops status pipelines/llama.yaml --set text.with.sequences=32 --explain pruned";
 
 const SWEEP_EXAMPLES: &str = "\
 Examples:
@@ -80,6 +90,45 @@ pub(crate) struct Pipeline {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) pipeline: Pipeline,
+    /// Say everything that changed for this stage since the last run, down to the root causes; of a stage that is in the
+    /// store, also how its result was made.
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) explain: Option<String>,
+}
+
+/// How much runs at a time, and what becomes of a failure.
+#[derive(Debug, Args)]
+pub(crate) struct Scheduling {
+    /// Stages that run at a time; changes no result, but seconds that are measured.
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Of them, stages that keep all cores busy: calibration, repair, distillation, evaluation.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    heavy: u16,
+    /// Memory that stages side by side may need together, by their forecasts, for example 4GiB [default: 80 % of what is
+    /// available].
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    memory: Option<u64>,
+    /// Go on with everything that does not depend on what failed; the exit code is that of the first failure.
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// Write what happens to this file, one JSON object per line; `-` is stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+}
+
+impl Scheduling {
+    pub(crate) fn limits(&self) -> Limits {
+        let memory = self.memory.or_else(|| available_bytes().map(|bytes| bytes / 5 * 4));
+        let (jobs, heavy) = (usize::from(self.jobs), usize::from(self.heavy));
+        Limits { jobs, heavy, memory, keep_going: self.keep_going }
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) pipeline: Pipeline,
@@ -101,6 +150,8 @@ pub(crate) struct Run {
     /// Only say what would run; exit code 1 if anything would.
     #[arg(long = "dry-run")]
     pub(crate) preview: bool,
+    #[command(flatten)]
+    pub(crate) scheduling: Scheduling,
     /// Print one JSON object as the last line of stdout; everything else goes to stderr.
     #[arg(long)]
     pub(crate) json: bool,
@@ -135,9 +186,8 @@ pub(crate) struct SweepArgs {
     /// The stage whose model fills the table, for rows that name none.
     #[arg(long, value_name = "STAGE")]
     pub(crate) judge: Option<String>,
-    /// Go on behind a cell that fails; the exit code is that of the first failure.
-    #[arg(long)]
-    pub(crate) keep_going: bool,
+    #[command(flatten)]
+    pub(crate) scheduling: Scheduling,
     /// Only say what would run, each stage once; exit code 1 if anything would.
     #[arg(long = "dry-run")]
     pub(crate) preview: bool,

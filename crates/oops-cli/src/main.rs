@@ -2,12 +2,15 @@
 
 mod args;
 mod commands;
+mod events;
+mod forecast;
 mod observer;
 mod open;
 mod platform;
 mod registry;
 mod show;
 mod terminal;
+mod units;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set by the first Ctrl-C.
+use oops_core::Class;
+
+/// Set by the first Ctrl-C or SIGTERM.
 pub(crate) static CANCEL: AtomicBool = AtomicBool::new(false);
 
 /// Keeps freed memory in the process. Tensors are allocated and freed thousands of times; giving their pages back to the
@@ -23,20 +25,26 @@ pub(crate) fn tune_allocator() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn tune_allocator() {}
 
-/// The first Ctrl-C asks the run to stop at the next step; the second ends the process.
+/// The first Ctrl-C (or SIGTERM) asks running stages to stop at their next step; the second ends the process at once,
+/// which leaves the store as a kill would: whole.
 #[cfg(unix)]
-#[expect(unsafe_code, reason = "signal is a C function")]
+#[expect(unsafe_code, reason = "signal, write and _exit are C functions")]
 pub(crate) fn catch_interrupt() {
+    const STOPPING: &[u8] = b"\nstopping at the next step; what is finished is kept (Ctrl-C again: at once)\n";
     extern "C" fn handler(_: libc::c_int) {
-        CANCEL.store(true, Ordering::Relaxed);
-        // SAFETY: signal may be called in a handler (POSIX lists it as async-signal-safe).
+        // SAFETY: POSIX lists write and _exit as async-signal-safe; the bytes are static.
         unsafe {
-            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            if CANCEL.swap(true, Ordering::Relaxed) {
+                libc::_exit(i32::from(Class::Interrupted.exit_code()));
+            }
+            libc::write(libc::STDERR_FILENO, STOPPING.as_ptr().cast(), STOPPING.len());
         }
     }
-    // SAFETY: the handler only stores to an atomic and calls an async-signal-safe function.
-    unsafe {
-        libc::signal(libc::SIGINT, handler as *const () as libc::sighandler_t);
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler only touches an atomic and calls async-signal-safe functions.
+        unsafe {
+            libc::signal(signal, handler as *const () as libc::sighandler_t);
+        }
     }
 }
 

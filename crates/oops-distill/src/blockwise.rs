@@ -6,7 +6,7 @@
 use oops_artifact::{Kind, Sink};
 use oops_core::Result;
 use oops_model::ModelConfig;
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage};
 
 use crate::{pair, params::Params, walk::Walk};
 
@@ -26,7 +26,25 @@ impl Stage for Blockwise {
     fn check(params: &Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
         params.check()?;
         pair::check_facts(inputs, params.heldout_fraction)?;
-        Ok(Facts { model: inputs.one("student").model, ..Facts::default() })
+        Ok(inputs.one("student"))
+    }
+
+    /// Memory: both residual streams; of the block in training weights, gradients, both moments, the best and the candidate,
+    /// beside the dense block; the activations of one batch and their gradients. Disk: the weights (f32 at most), and the
+    /// streams twice.
+    fn needs(params: &Params, inputs: &PortFacts) -> Needs {
+        let Some((student, teacher, tokens)) = pair::facts(inputs) else { return Needs::HEAVY };
+        let (sizes, dense) = (Sizes(&student), Sizes(&teacher));
+        let streams = 2 * sizes.stream(tokens.count());
+        let batch = (params.batch_sequences * tokens.sequence_tokens) as u64;
+        let training = 6 * sizes.block() + dense.block() + 2 * sizes.inner(batch);
+        Needs {
+            heavy: true,
+            memory_bytes: Some(streams + training.max(dense.embedding())),
+            disk_bytes: Some(sizes.checkpoint(4) + 2 * streams),
+            // The teacher's pass; per epoch forward, backward at twice that, and judging.
+            work: Some(dense.forward(tokens) + (1.0 + 4.0 * params.epochs as f64) * sizes.forward(tokens)),
+        }
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

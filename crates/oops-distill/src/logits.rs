@@ -18,11 +18,14 @@ mod teacher;
 use oops_artifact::{Kind, SUMMARY, Sink, json};
 use oops_core::Result;
 use oops_model::{Checkpoint, ModelConfig, block_file, write_block};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, peak_rss_bytes};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, peak_rss_bytes};
 
 use crate::pair;
 use fit::Fit;
 use params::Params;
+
+/// Logits of each model that exist at once.
+const LOGITS: u64 = 1 << 25;
 
 /// Distillation on logits.
 pub(crate) struct Logits;
@@ -41,7 +44,27 @@ impl Stage for Logits {
     fn check(params: &Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
         params.check()?;
         pair::check_facts(inputs, params.heldout_fraction)?;
-        Ok(Facts { model: inputs.one("student").model, ..Facts::default() })
+        Ok(inputs.one("student"))
+    }
+
+    /// The file's description, as numbers. Disk: the weights (f32 at most) and two checkpoints of weights and moments.
+    fn needs(params: &Params, inputs: &PortFacts) -> Needs {
+        let Some((student, teacher, tokens)) = pair::facts(inputs) else { return Needs::HEAVY };
+        let (sizes, weights) = (Sizes(&student), 4 * student.decoder_params());
+        let batch = (params.batch_sequences * tokens.sequence_tokens) as u64;
+        let (blocks, rows) = (student.blocks.len() as u64, batch.min(LOGITS / student.vocab.max(1) as u64));
+        let activations = (blocks * sizes.inner(batch)).min(student::KEPT_BYTES as u64) + blocks * sizes.stream(batch);
+        let logits = 2 * 4 * rows * student.vocab as u64;
+        let heads = sizes.embedding() * if student.tied { 1 } else { 2 };
+        let vocab = (student.vocab * student.hidden) as f64;
+        let training = sizes.forward(tokens) + 4.0 * vocab * tokens.count() as f64;
+        Needs {
+            heavy: true,
+            memory_bytes: Some(4 * weights + sizes.stream(tokens.count()) + activations + logits + heads),
+            disk_bytes: Some(sizes.checkpoint(4) + 2 * 3 * weights),
+            // The teacher's pass; per epoch forward, backward at twice that, and judging.
+            work: Some(Sizes(&teacher).forward(tokens) + 4.0 * params.epochs as f64 * training),
+        }
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

@@ -3,7 +3,7 @@
 use oops_artifact::TokenSet;
 use oops_core::{Fault, ModelDims, Result, bail_if};
 use oops_model::Checkpoint;
-use oops_stage::{Inputs, PortFacts};
+use oops_stage::{Inputs, PortFacts, TokensFacts};
 
 use crate::streams::Split;
 
@@ -29,6 +29,12 @@ pub(crate) fn check_facts(inputs: &PortFacts, heldout_fraction: f64) -> Result<(
         Split::new(tokens.sequences, heldout_fraction)?;
     }
     Ok(())
+}
+
+/// Dimensions of student (at most) and teacher and the shape of the tokens, as far as all are known before a run.
+pub(crate) fn facts(inputs: &PortFacts) -> Option<(ModelDims, ModelDims, TokensFacts)> {
+    let (student, teacher) = (inputs.one("student"), inputs.one("teacher"));
+    Some((student.dims_at_most()?.clone(), teacher.dims_at_most()?.clone(), inputs.one("tokens").tokens?))
 }
 
 /// Student, teacher and tokens, checked against each other.

@@ -29,7 +29,7 @@ pub(crate) struct Params {
     /// Passes over the training sequences, per block.
     pub(crate) epochs: usize,
     /// Sequences per step.
-    batch_sequences: usize,
+    pub(crate) batch_sequences: usize,
     /// Fraction of the steps over which the learning rate rises linearly; then it falls to 0 as half a cosine.
     warmup_fraction: f64,
     /// Gradients whose norm over the block exceeds this are scaled down to it.

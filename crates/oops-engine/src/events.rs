@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use oops_core::Fault;
 use oops_stage::{NoProgress, Progress};
 
 use crate::Reason;
@@ -31,6 +32,13 @@ pub enum Event<'e> {
         reason: &'e Reason,
         /// Seconds it took.
         wall_s: f64,
+    },
+    /// A stage failed, or cannot run.
+    Failed {
+        /// Name of the instance.
+        instance: &'e str,
+        /// How.
+        fault: &'e Fault,
     },
     /// A file outside the store is read to find its digest.
     Reading {

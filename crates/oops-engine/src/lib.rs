@@ -1,23 +1,29 @@
 //! Walks a graph of stages: key, look up, run, publish.
 
 mod events;
+mod explain;
 mod key;
+mod limits;
+mod make;
+mod needs;
 mod plan;
 mod provenance;
 mod reason;
 mod resolve;
+mod schedule;
 mod selection;
-mod stage_run;
-mod sweep;
 mod walk;
 
 pub use events::{Event, Observer, Silent};
-pub use plan::{Planned, State, artifact, plan};
+pub use explain::{Cause, Explained, Input, Upstream, explain};
+pub use limits::Limits;
+pub use needs::{Rates, Seconds, needs};
+pub use plan::{Lookups, Planned, State, artifact, plan, plan_with};
 pub use reason::{Change, Reason};
 pub use resolve::Resolved;
+pub use schedule::{Job, run, run_all};
 pub use selection::Selection;
-pub use sweep::{Job, run_all};
-pub use walk::{Outcome, run};
+pub use walk::Outcome;
 
 use std::sync::atomic::AtomicBool;
 

@@ -1,6 +1,10 @@
 //! Looking without running: what a walk would do, and the artifact of a stage.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use oops_core::{Digest, Result};
+use oops_stage::{Source, SourceFile};
+use oops_store::RunLog;
 
 use crate::{Reason, Resolved, Session, resolve::Results};
 
@@ -25,39 +29,72 @@ pub struct Planned {
     pub identity: Digest,
 }
 
+/// What was looked up so far, so that plans of many graphs over one store ask it everything once. A walk never uses it:
+/// what was true when it was asked need not be when a stage runs.
+#[derive(Default)]
+pub struct Lookups {
+    found: BTreeMap<Digest, Found>,
+    sources: BTreeMap<PathBuf, SourceFile>,
+    last: BTreeMap<PathBuf, Option<RunLog>>,
+}
+
+type Found = std::result::Result<Resolved, Option<String>>;
+
+impl Lookups {
+    fn find(&mut self, session: &Session<'_>, node: usize, key: &Digest) -> Found {
+        self.found.entry(*key).or_insert_with(|| session.find(node, key)).clone()
+    }
+
+    fn source(&mut self, session: &Session<'_>, source: &Source) -> Result<SourceFile> {
+        if let Some(file) = self.sources.get(&source.path) {
+            return Ok(SourceFile { name: source.name.clone(), ..file.clone() });
+        }
+        let file = session.source(source)?;
+        self.sources.insert(source.path.clone(), file.clone());
+        Ok(file)
+    }
+
+    fn last_run(&mut self, session: &Session<'_>) -> Option<RunLog> {
+        let file = &session.graph.file;
+        self.last.entry(file.clone()).or_insert_with(|| session.store.last_run(file)).clone()
+    }
+}
+
 /// What a walk over all of `needed` (indices, with their inputs) would do, inputs first.
 pub fn plan(session: Session<'_>, needed: impl IntoIterator<Item = usize>) -> Result<Vec<Planned>> {
-    let last = session.store.last_run(&session.graph.file);
+    plan_with(session, needed, &mut Lookups::default())
+}
+
+/// The same, with what earlier plans over the same store have looked up.
+pub fn plan_with(
+    session: Session<'_>,
+    needed: impl IntoIterator<Item = usize>,
+    lookups: &mut Lookups,
+) -> Result<Vec<Planned>> {
+    let last = lookups.last_run(&session);
     let mut results = Results::new();
-    let mut out: Vec<Planned> = Vec::new();
+    // Digests of results, or identities of those still to be made.
+    let mut digests: BTreeMap<usize, Digest> = BTreeMap::new();
+    let mut out = Vec::new();
     for node in needed {
-        let (state, identity) = match session.action(node, &results)? {
-            None => (waits(session, node, &results), expected(session, node, &results, &out)?),
-            Some(action) => match session.find(node, &action.key) {
-                Ok(found) => (State::Cached(Box::new(found)), action.key),
-                Err(damage) => (State::Stale(session.reason(node, &action, last.as_ref(), damage)), action.key),
+        let missing = session.graph.nodes[node].uses().find(|j| !results.contains_key(j));
+        let source = &mut |source: &Source| lookups.source(&session, source);
+        let Some(action) = session.action_with(node, &|j| digests.get(&j).copied(), source)? else { continue };
+        let state = match missing {
+            Some(j) => State::Waits(session.graph.nodes[j].name.clone()),
+            None => match lookups.find(&session, node, &action.key) {
+                Ok(found) => State::Cached(Box::new(found)),
+                Err(damage) => State::Stale(session.reason(node, &action, last.as_ref(), damage)),
             },
         };
+        digests.insert(node, action.key);
         if let State::Cached(found) = &state {
+            digests.insert(node, found.artifact.digest());
             results.insert(node, (**found).clone());
         }
-        out.push(Planned { node, state, identity });
+        out.push(Planned { node, state, identity: action.key });
     }
     Ok(out)
-}
-
-/// Identity of a node with inputs that are still to be made.
-fn expected(session: Session<'_>, node: usize, results: &Results, before: &[Planned]) -> Result<Digest> {
-    let identity = |j: usize| {
-        let known = results.get(&j).map(|r| r.artifact.digest());
-        known.or_else(|| before.iter().find(|p| p.node == j).map(|p| p.identity))
-    };
-    Ok(session.action_with(node, &identity)?.map_or_else(|| Digest::of(b""), |a| a.key))
-}
-
-fn waits(session: Session<'_>, i: usize, results: &Results) -> State {
-    let missing = session.graph.nodes[i].uses().find(|j| !results.contains_key(j));
-    State::Waits(missing.map(|j| session.graph.nodes[j].name.clone()).unwrap_or_default())
 }
 
 /// What a stage and all that it is made from resolve to: the last entry is the stage itself.

@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
+/// Changes that a line has room for.
+const SHOWN: usize = 4;
+
 /// One field of the key that changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
@@ -51,8 +54,12 @@ impl fmt::Display for Reason {
             Self::Damaged(why) => f.write_str(why),
             Self::Gone => f.write_str("its result is no longer in the store"),
             Self::Changed(changes) => {
-                let shown: Vec<String> = changes.iter().map(Change::to_string).collect();
-                f.write_str(&shown.join("; "))
+                let shown: Vec<String> = changes.iter().take(SHOWN).map(Change::to_string).collect();
+                f.write_str(&shown.join("; "))?;
+                match changes.len().saturating_sub(SHOWN) {
+                    0 => Ok(()),
+                    more => write!(f, "; and {more} more (status --explain)"),
+                }
             }
         }
     }
@@ -101,6 +108,9 @@ mod tests {
         let new = r#"{"stage":"s","params":{"damping":0.01,"mode":"a","x":{"y":true}},"inputs":{"model":["2"]}}"#;
         let reason = Reason::Changed(changes(old, new));
         assert_eq!(reason.to_string(), "input model changed; param damping: 0.001 → 0.01; param x.y: unset → true");
+        let many = (0..6).map(|k| Change { field: format!("params.p{k}"), old: Value::Null, new: Value::from(k) });
+        let many = Reason::Changed(many.collect()).to_string();
+        assert!(many.ends_with("param p3: unset → 3; and 2 more (status --explain)"), "{many}");
         let swapped = Reason::Changed(changes(old, r#"{"stage":"t","params":{}}"#));
         assert_eq!(swapped.to_string(), "stage: s → t");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use oops_artifact::{Artifact, Entry, Tree};
 use oops_core::{Digest, Result};
-use oops_stage::SourceFile;
+use oops_stage::{Source, SourceFile};
 use oops_store::{FileRef, Lookup, Record, RunLog};
 
 use crate::{Event, Reason, Session, key::preimage, reason::changes};
@@ -21,6 +21,7 @@ pub struct Resolved {
 }
 
 /// A stage whose inputs are known.
+#[derive(Clone)]
 pub(crate) struct Action {
     pub(crate) key: Digest,
     pub(crate) preimage: String,
@@ -32,27 +33,30 @@ pub(crate) type Results = BTreeMap<usize, Resolved>;
 impl Session<'_> {
     /// The action of node `i`; none while an input has no result.
     pub(crate) fn action(&self, i: usize, results: &Results) -> Result<Option<Action>> {
-        self.action_with(i, &|j| results.get(&j).map(|r| r.artifact.digest()))
+        self.action_with(i, &|j| results.get(&j).map(|r| r.artifact.digest()), &mut |source| self.source(source))
     }
 
-    /// The action of node `i` whose inputs have these digests; none if one has none.
-    pub(crate) fn action_with(&self, i: usize, digest: &dyn Fn(usize) -> Option<Digest>) -> Result<Option<Action>> {
+    /// The action of node `i` whose inputs and files have these digests; none if an input has none.
+    pub(crate) fn action_with(
+        &self,
+        i: usize,
+        digest: &dyn Fn(usize) -> Option<Digest>,
+        source: &mut dyn FnMut(&Source) -> Result<SourceFile>,
+    ) -> Result<Option<Action>> {
         let node = &self.graph.nodes[i];
         let of = |list: &Vec<usize>| list.iter().map(|&j| digest(j)).collect::<Option<Vec<_>>>();
         let inputs = node.inputs.iter().map(|(port, list)| Some((*port, of(list)?))).collect::<Option<_>>();
         let Some(inputs) = inputs else { return Ok(None) };
-        let sources = self.sources(i)?;
+        let sources = node.sources.iter().map(source).collect::<Result<Vec<_>>>()?;
         let preimage = preimage(node, self.graph.seed, inputs, &sources)?;
         Ok(Some(Action { key: Digest::of(preimage.as_bytes()), preimage, sources }))
     }
 
-    fn sources(&self, i: usize) -> Result<Vec<SourceFile>> {
-        let read = |source: &oops_stage::Source| {
-            let reading = |bytes| self.observer.event(&Event::Reading { path: &source.path, bytes });
-            let file = self.store.source(&source.path, reading)?;
-            Ok(SourceFile { name: source.name.clone(), path: source.path.clone(), entry: entry(file) })
-        };
-        self.graph.nodes[i].sources.iter().map(read).collect()
+    /// A file outside the store with its digest.
+    pub(crate) fn source(&self, source: &Source) -> Result<SourceFile> {
+        let reading = |bytes| self.observer.event(&Event::Reading { path: &source.path, bytes });
+        let file = self.store.source(&source.path, reading)?;
+        Ok(SourceFile { name: source.name.clone(), path: source.path.clone(), entry: entry(file) })
     }
 
     /// Looks an action up. `Err` says why there is no usable result; none if it never ran.

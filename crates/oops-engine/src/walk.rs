@@ -1,104 +1,141 @@
-//! The walk: every needed stage, inputs first, is looked up and, if it may and must, run.
+//! One walk: which nodes of a graph have results, are being made, failed, or are still open.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
-use oops_core::{Fault, Result};
+use oops_core::{Digest, Fault, Result};
+use oops_stage::Needs;
 use oops_store::RunLog;
 
 use crate::{
-    Event, Reason, Resolved, Selection, Session,
+    Event, Reason, Resolved, Session,
+    needs::needs,
     resolve::{Action, Results},
+    schedule::Failures,
     selection::Selected,
-    sweep::Failures,
 };
 
-/// What a walk did. Only stages that were allowed to run are counted.
+/// What a walk did. Only stages that were allowed to run are counted; all lists have inputs first.
 pub struct Outcome {
-    /// Instances that ran, in order.
+    /// Instances that ran. Of walks side by side, an action counts for the first that needs it.
     pub executed: Vec<String>,
-    /// Instances whose results were in the store, inputs first.
+    /// Instances whose results were in the store.
     pub cached: Vec<String>,
-    /// The instance that failed, and how.
-    pub failed: Option<(String, Fault)>,
+    /// Instances that failed, and how.
+    pub failed: Vec<(String, Fault)>,
+    /// Instances that were not reached, because something failed or the walk was stopped.
+    pub open: Vec<String>,
     /// Seconds from start to end.
     pub wall_s: f64,
     /// Results by node index.
     pub results: Results,
 }
 
-struct Walk<'a> {
-    session: Session<'a>,
+/// A node that has to run.
+#[derive(Clone)]
+pub(crate) struct Task {
+    pub(crate) action: Action,
+    pub(crate) reason: Reason,
+    pub(crate) needs: Needs,
+}
+
+/// What became of a node whose inputs have results.
+pub(crate) enum Settled {
+    /// It has a result now.
+    Found,
+    /// It failed.
+    Failed,
+    /// It has to run.
+    Task(Task),
+}
+
+pub(crate) struct Walk<'a> {
+    pub(crate) session: Session<'a>,
     selected: Selected,
     last: Option<RunLog>,
-    results: Results,
-    executed: Vec<usize>,
+    pub(crate) results: Results,
+    /// Action keys of all nodes that were looked at.
+    keys: BTreeMap<usize, Digest>,
+    /// Nodes that this walk itself made.
+    ran: BTreeSet<usize>,
+    /// Nodes that are being made.
+    running: BTreeSet<usize>,
+    /// Nodes that wait for their turn.
+    waiting: BTreeMap<usize, Task>,
+    failed: BTreeMap<usize, Fault>,
     /// Times that each node's result had to be taken out of service: more than once means that the disk is broken.
     retries: Vec<usize>,
-    failures: &'a Failures,
+    start: Instant,
 }
 
-/// Runs what is selected and not in the store. `overrides` are only written down. Fails only if the selection is wrong;
-/// a stage that fails is part of the outcome.
-pub fn run(session: Session<'_>, selection: &Selection, overrides: &[String]) -> Result<Outcome> {
-    walk(session, selection, overrides, &Failures::default())
-}
-
-/// The same, beside other walks whose failures are known.
-pub(crate) fn walk(
-    session: Session<'_>,
-    selection: &Selection,
-    overrides: &[String],
-    failures: &Failures,
-) -> Result<Outcome> {
-    let start = Instant::now();
-    let mut walk = Walk {
-        session,
-        selected: selection.select(session.graph)?,
-        last: session.store.last_run(&session.graph.file),
-        results: Results::new(),
-        executed: Vec::new(),
-        retries: vec![0; session.graph.nodes.len()],
-        failures,
-    };
-    let failed = walk.all().err().map(|(i, fault)| {
-        let name = session.graph.nodes[i].name.clone();
-        (name.clone(), fault.at(format!("stage `{name}`")))
-    });
-    walk.log(overrides);
-    let name = |i: &usize| session.graph.nodes[*i].name.clone();
-    let ran: BTreeSet<usize> = walk.executed.iter().copied().collect();
-    let cached = walk.results.keys().filter(|i| walk.selected.may_run.contains(i) && !ran.contains(i));
-    Ok(Outcome {
-        executed: walk.executed.iter().map(name).collect(),
-        cached: cached.map(name).collect(),
-        failed,
-        wall_s: start.elapsed().as_secs_f64(),
-        results: walk.results,
-    })
-}
-
-impl Walk<'_> {
-    fn all(&mut self) -> std::result::Result<(), (usize, Fault)> {
-        while let Some(i) = self.selected.needed.iter().copied().find(|i| !self.results.contains_key(i)) {
-            self.settle(i).map_err(|fault| (i, fault))?;
+impl<'a> Walk<'a> {
+    pub(crate) fn new(session: Session<'a>, selected: Selected) -> Self {
+        Self {
+            session,
+            selected,
+            last: session.store.last_run(&session.graph.file),
+            results: Results::new(),
+            keys: BTreeMap::new(),
+            ran: BTreeSet::new(),
+            running: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            retries: vec![0; session.graph.nodes.len()],
+            start: Instant::now(),
         }
-        Ok(())
     }
 
-    /// Finds or makes the result of node `i`, whose inputs have results. Afterwards it has one, or an input has lost
-    /// its own.
-    fn settle(&mut self, i: usize) -> Result<()> {
-        if self.session.cancel.load(Ordering::Relaxed) {
-            return Err(Fault::interrupted("stopped").help("run the same command again to go on"));
+    /// Needed nodes without result, inputs first.
+    fn unsettled(&self) -> impl Iterator<Item = usize> + '_ {
+        let settled = |i: &usize| self.results.contains_key(i) || self.failed.contains_key(i);
+        self.selected.needed.iter().copied().filter(move |i| !settled(i))
+    }
+
+    /// Nodes that could be settled now.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = usize> + '_ {
+        let whole = |i: usize| self.session.graph.nodes[i].uses().all(|j| self.results.contains_key(&j));
+        self.unsettled().filter(move |&i| !self.running.contains(&i) && whole(i))
+    }
+
+    /// Whether something is being made.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// Whether every needed node has a result.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.unsettled().next().is_none() && self.failed.is_empty()
+    }
+
+    /// Finds the result of node `i`, whose inputs have results, or says what has to run.
+    pub(crate) fn settle(&mut self, i: usize, failures: &Failures) -> Settled {
+        if let Some(task) = self.waiting.get(&i) {
+            return Settled::Task(task.clone());
         }
+        match self.look(i, failures) {
+            Ok(Some(task)) => {
+                self.waiting.insert(i, task.clone());
+                Settled::Task(task)
+            }
+            Ok(None) => Settled::Found,
+            Err(fault) => {
+                self.fail(i, fault);
+                Settled::Failed
+            }
+        }
+    }
+
+    fn look(&mut self, i: usize, failures: &Failures) -> Result<Option<Task>> {
         let no_input = || Fault::internal("a stage came before its inputs");
         let action = self.session.action(i, &self.results)?.ok_or_else(no_input)?;
-        let forced = self.selected.forced.contains(&i) && !self.executed.contains(&i);
-        let found = self.session.find(i, &action.key);
-        let damage = match found {
+        self.keys.insert(i, action.key);
+        let forced = self.selected.forced.contains(&i) && !self.ran.contains(&i);
+        let damage = match self.session.find(i, &action.key) {
             Ok(found) if !forced => {
-                self.cached(i, found);
-                return Ok(());
+                self.found(i, found);
+                return Ok(None);
             }
             Ok(_) | Err(None) => None,
             Err(Some(damage)) => Some(damage),
@@ -107,77 +144,117 @@ impl Walk<'_> {
             self.warn(i, &format!("the stored result is not used: {damage}"));
         }
         let reason = self.session.reason(i, &action, self.last.as_ref(), damage);
-        self.make(i, &action, &if forced { Reason::Forced } else { reason })
+        if !self.selected.may_run.contains(&i) {
+            let instance = &self.session.graph.nodes[i].name;
+            return Err(Fault::data(format!("`{instance}` is needed, but it is not in the store ({reason})"))
+                .help("run it first: without --only or --from"));
+        }
+        if let Some(fault) = failures.get(&action.key) {
+            return Err(fault.clone());
+        }
+        let reason = if forced { Reason::Forced } else { reason };
+        Ok(Some(Task { action, reason, needs: needs(self.session.graph, i) }))
     }
 
-    fn cached(&mut self, i: usize, found: Resolved) {
-        if !self.executed.contains(&i) && self.selected.may_run.contains(&i) {
+    /// Takes the task of node `i` up.
+    pub(crate) fn begin(&mut self, i: usize) {
+        self.waiting.remove(&i);
+        self.running.insert(i);
+    }
+
+    /// Lays the task of node `i` down, whatever came of it.
+    pub(crate) fn end(&mut self, i: usize) {
+        self.running.remove(&i);
+    }
+
+    /// Forgets what is known of an action that waits: its result may be there now.
+    pub(crate) fn ask_again(&mut self, key: &Digest) {
+        self.waiting.retain(|_, task| task.action.key != *key);
+    }
+
+    /// A result that was in the store.
+    pub(crate) fn found(&mut self, i: usize, found: Resolved) {
+        if !self.ran.contains(&i) && self.selected.may_run.contains(&i) {
             self.session.observer.event(&Event::Cached { instance: &self.session.graph.nodes[i].name });
         }
         self.results.insert(i, found);
     }
 
-    fn make(&mut self, i: usize, action: &Action, reason: &Reason) -> Result<()> {
-        let Session { graph, store, observer, .. } = self.session;
-        let instance = graph.nodes[i].name.as_str();
-        if !self.selected.may_run.contains(&i) {
-            return Err(Fault::data(format!("`{instance}` is needed, but it is not in the store ({reason})"))
-                .help("run it first: without --only or --from"));
-        }
-        if let Some(fault) = self.failures.of(&action.key) {
-            return Err(fault);
-        }
-        if self.lost_inputs(i)? {
-            return Ok(());
-        }
-        let _lock = store.lock(&action.key, || observer.event(&Event::Waiting { instance }))?;
-        let before = self.session.find(i, &action.key).ok();
-        match before {
-            Some(found) if *reason != Reason::Forced => {
-                self.cached(i, found);
-                return Ok(());
-            }
-            Some(_) => store.clear_scratch(&action.key),
-            None => {}
-        }
-        observer.event(&Event::Started { instance, stage: graph.nodes[i].stage.name(), reason });
-        let made = self.session.run_stage(i, action, &self.results);
-        let made = made.inspect_err(|fault| self.failures.add(action.key, fault))?;
-        if before.is_some_and(|b| b.record.files != made.record.files) {
-            self.warn(i, "the same inputs gave other bytes than last time: please report this as a bug of the stage");
-        }
-        observer.event(&Event::Finished { instance, reason, wall_s: made.record.provenance.wall_s });
-        self.executed.push(i);
+    /// A result that this walk made.
+    pub(crate) fn made(&mut self, i: usize, made: Resolved, reason: &Reason) {
+        let (instance, wall_s) = (self.session.graph.nodes[i].name.as_str(), made.record.provenance.wall_s);
+        self.session.observer.event(&Event::Finished { instance, reason, wall_s });
+        self.ran.insert(i);
         self.results.insert(i, made);
-        Ok(())
     }
 
-    /// Whether an input of node `i` turned out to be damaged. Then it (and whatever shares its bytes, and all that is
-    /// made from it) has no result any more.
-    fn lost_inputs(&mut self, i: usize) -> Result<bool> {
-        let damaged = self.session.take_out_damaged_inputs(i, &self.results)?;
-        for (&j, name) in &damaged {
-            self.warn(j, &format!("its file `{name}` is damaged; it will be made again"));
-            self.retries[j] += 1;
-            if self.retries[j] > 2 {
-                return Err(Fault::store(format!("`{name}` is damaged again right after it was made"))
-                    .at(self.session.store.root().display())
-                    .help("check the disk, or choose another store with --cache DIR or OOPS_CACHE"));
-            }
+    /// The end of node `i` in this walk.
+    pub(crate) fn fail(&mut self, i: usize, fault: Fault) {
+        let name = &self.session.graph.nodes[i].name;
+        let fault = fault.at(format!("stage `{name}`"));
+        self.session.observer.event(&Event::Failed { instance: name, fault: &fault });
+        self.failed.insert(i, fault);
+    }
+
+    /// Says that the walk was stopped, at the first node that has no result.
+    pub(crate) fn interrupt(&mut self) {
+        let first = self.unsettled().next();
+        if let Some(i) = first {
+            self.fail(i, Fault::interrupted("stopped").help("run the same command again to go on"));
+        }
+    }
+
+    /// Results turned out to be damaged: their bytes are taken out of service, and they (and whatever shares these bytes,
+    /// and all that is made from them) are results no more. Several stages may say so of one; it is lost once.
+    pub(crate) fn lose(&mut self, damaged: &BTreeSet<usize>) -> Result<()> {
+        for &j in damaged {
+            self.discard(j)?;
         }
         let store = self.session.store;
         let lost = self.results.iter().filter(|(_, r)| r.record.files.values().any(|f| store.locate(f).is_none()));
-        let lost: Vec<usize> = lost.map(|(&j, _)| j).chain(damaged.keys().copied()).collect();
-        if lost.is_empty() {
-            return Ok(false);
-        }
-        let without = self.session.graph.with_descendants(lost);
+        let without = self.session.graph.with_descendants(lost.map(|(&j, _)| j).collect::<Vec<_>>());
         self.results.retain(|j, _| !without.contains(j));
-        Ok(true)
+        self.waiting.retain(|j, _| !without.contains(j));
+        Ok(())
     }
 
-    fn warn(&self, i: usize, message: &str) {
+    /// Takes the damaged files of a result out of service, if they still are.
+    fn discard(&mut self, j: usize) -> Result<()> {
+        let store = self.session.store;
+        let files = self.results.get(&j).into_iter().flat_map(|r| &r.record.files);
+        let damaged: Vec<_> = files.filter(|(_, f)| !store.holds(f)).map(|(n, f)| (n.clone(), f.digest)).collect();
+        let Some((name, _)) = damaged.first() else { return Ok(()) };
+        self.warn(j, &format!("its file `{name}` is damaged; it will be made again"));
+        self.retries[j] += 1;
+        if self.retries[j] > 2 {
+            return Err(Fault::store(format!("`{name}` is damaged again right after it was made"))
+                .at(store.root().display())
+                .help("check the disk, or choose another store with --cache DIR or OOPS_CACHE"));
+        }
+        damaged.iter().try_for_each(|(_, digest)| store.discard(digest))
+    }
+
+    pub(crate) fn warn(&self, i: usize, message: &str) {
         self.session.observer.event(&Event::Warning { instance: &self.session.graph.nodes[i].name, message });
+    }
+
+    /// Ends the walk. `made` are actions that were run and that no walk before this one counts.
+    pub(crate) fn finish(self, overrides: &[String], made: &mut BTreeSet<Digest>) -> Outcome {
+        self.log(overrides);
+        let graph = self.session.graph;
+        let name = |i: usize| graph.nodes[i].name.clone();
+        let ran: BTreeSet<usize> = self.keys.iter().filter(|(_, key)| made.remove(*key)).map(|(&i, _)| i).collect();
+        let counts = |i: &usize| self.selected.may_run.contains(i) && !ran.contains(i);
+        let open = self.unsettled().filter(|i| self.selected.may_run.contains(i)).map(name).collect();
+        let cached = self.results.keys().copied().filter(counts).map(name).collect();
+        Outcome {
+            executed: ran.iter().copied().map(name).collect(),
+            cached,
+            open,
+            failed: self.failed.into_iter().map(|(i, fault)| (name(i), fault)).collect(),
+            wall_s: self.start.elapsed().as_secs_f64(),
+            results: self.results,
+        }
     }
 
     /// Writes down what the instances resolved to. A store that cannot be written has failed before, where it matters.

@@ -7,9 +7,9 @@
 use std::time::Instant;
 
 use oops_artifact::{Artifact, Kind, Metrics, TokenSet};
-use oops_core::{Fault, Result, bail_if};
+use oops_core::{Fault, ModelDims, Result, bail_if};
 use oops_model::{Checkpoint, Decoder, cross_entropy};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, peak_rss_bytes};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, TokensFacts, peak_rss_bytes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -38,6 +38,15 @@ impl Default for Params {
     }
 }
 
+impl Params {
+    /// The windows of a token set that are used, if all its sequences are as long as it says.
+    fn used(&self, tokens: TokensFacts) -> TokensFacts {
+        let length = self.window_tokens.min(tokens.sequence_tokens);
+        let windows = tokens.sequences * (tokens.sequence_tokens / length.max(1));
+        TokensFacts { sequences: windows.min(self.max_windows.unwrap_or(usize::MAX)), sequence_tokens: length }
+    }
+}
+
 /// Perplexity of models on one token set.
 pub struct Perplexity;
 
@@ -53,6 +62,26 @@ impl Stage for Perplexity {
         bail_if(params.window_tokens < 2, || Fault::config("`window_tokens` must be at least 2"))?;
         bail_if(params.max_windows == Some(0), || Fault::config("`max_windows` must be at least 1"))?;
         Ok(Facts::default())
+    }
+
+    /// Memory: the residual stream of a group of windows and, in turn, the embedding, one block with a batch, the head with
+    /// its logits. Nothing worth telling is written.
+    fn needs(params: &Params, inputs: &PortFacts) -> Needs {
+        let facts = inputs.0.get("models").map_or(&[][..], Vec::as_slice);
+        let dims: Option<Vec<&ModelDims>> = facts.iter().map(Facts::dims_at_most).collect();
+        let Some(dims) = dims else { return Needs::HEAVY };
+        let used = inputs.one("tokens").tokens.map(|t| params.used(t));
+        let group = used.map_or(GROUP_TOKENS as u64, TokensFacts::count).min(GROUP_TOKENS as u64);
+        let memory = |d: &&ModelDims| {
+            let (sizes, batch) = (Sizes(d), group.min(BATCH_TOKENS.max(params.window_tokens) as u64));
+            let logits = 2 * 4 * (LOGIT_ROWS * d.vocab) as u64;
+            sizes.stream(group) + (sizes.block() + sizes.inner(batch)).max(sizes.embedding() + logits)
+        };
+        let head = |d: &ModelDims| 2.0 * (d.vocab * d.hidden) as f64;
+        let work = |used: TokensFacts| {
+            dims.iter().map(|d| Sizes(d).forward(used) + head(d) * used.count() as f64).sum::<f64>()
+        };
+        Needs { heavy: true, memory_bytes: dims.iter().map(memory).max(), disk_bytes: Some(0), work: used.map(work) }
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
@@ -126,6 +155,7 @@ fn total_loss(checkpoint: &Checkpoint, decoder: &Decoder, group: &[&[u32]], cx: 
         cx.check_cancelled()?;
         let block = checkpoint.block(l)?;
         for (x, lengths) in xs.iter_mut().zip(&lengths) {
+            cx.check_cancelled()?;
             *x = decoder.block(&block, x, lengths, &mut |_, _| Ok(()))?;
         }
         cx.progress.advance(1);

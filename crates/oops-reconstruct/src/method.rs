@@ -12,7 +12,7 @@ use crate::{
 
 /// Statistics that a method cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Needs {
+pub(crate) enum Statistics {
     /// None; with Gram matrices connected, errors are reported.
     Nothing,
     /// Gram matrices and means.
@@ -29,8 +29,8 @@ pub(crate) trait Reconstructor: Send + Sync + 'static {
     const VERSION: u32;
     /// One line for `oops stages`.
     const ABOUT: &'static str;
-    /// What it needs.
-    const NEEDS: Needs = Needs::Gram;
+    /// Statistics that it needs.
+    const STATISTICS: Statistics = Statistics::Gram;
 
     /// Checks the parameters that [`Self::options`] does not hold.
     fn check(_params: &Self::Params) -> Result<()> {

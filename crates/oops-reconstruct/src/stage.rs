@@ -5,17 +5,21 @@ use std::marker::PhantomData;
 use oops_artifact::{Artifact, Kind, SUMMARY, Sink, json, read_plan};
 use oops_core::{Fault, Plan, Result, Site, bail_if};
 use oops_model::{Block, Checkpoint, DType, slice_block, write_block};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, Workdir, timed};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, Workdir, timed};
 use serde::Serialize;
 
 use crate::{
     guard::{Guard, Report},
-    method::{Needs, Reconstructor},
-    options::{Options, Stream},
+    method::{Reconstructor, Statistics},
+    options::{Options, Stream, Target},
     output::{block_file, write_rest},
     problem::{Module, SiteTokens},
     walk::Walk,
 };
+
+/// Bytes per entry of a site's Gram matrix that a repair holds at its peak, as measured (53 to 126): the matrices of both
+/// splits, the cut and permuted system, its factor, and the candidates that are judged.
+const SOLVE_BYTES: u64 = 128;
 
 /// The stage of a method.
 pub(crate) struct ReconstructStage<R>(PhantomData<R>);
@@ -37,7 +41,7 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
         R::check(params)?;
         let options = R::options(params);
         options.check()?;
-        check_inputs(R::NAME, R::NEEDS, options.stream, inputs)?;
+        check_inputs(R::NAME, R::STATISTICS, options.stream, inputs)?;
         let model = inputs.one("model").model;
         for port in ["plan", "stats"] {
             if let (Some(a), Some(b)) = (&model, inputs.one(port).model) {
@@ -46,7 +50,33 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
                 })?;
             }
         }
-        Ok(Facts::default())
+        Ok(Facts { at_most: model, ..Facts::default() })
+    }
+
+    /// Memory: a block dense and cut, the embedding that is written at the end; of one site its Gram matrices, factors in f64 and, on the pruned stream, kept inputs
+    /// beside the residual stream. Disk: the weights (f32 at most), and the stream twice.
+    fn needs(params: &R::Params, inputs: &PortFacts) -> Needs {
+        let Some(dims) = inputs.one("model").model else { return Needs::HEAVY };
+        let (options, sizes) = (R::options(params), Sizes(&dims));
+        let walks = options.stream == Stream::Pruned;
+        let (solves, n) = (walks || R::STATISTICS == Statistics::Gram, sizes.widest());
+        let memory = 2 * sizes.block() + sizes.embedding() + if solves { SOLVE_BYTES * n * n } else { 0 };
+        let (disk, solving) = (sizes.checkpoint(4), (dims.blocks.len() as u64 * sizes.squares() * n) as f64);
+        let needs = |memory, disk, work| Needs {
+            heavy: solves,
+            memory_bytes: Some(memory),
+            disk_bytes: Some(disk),
+            work: Some(work),
+        };
+        match (walks, inputs.one("tokens").tokens) {
+            (false, _) => needs(memory, disk, solving),
+            (true, None) => Needs::HEAVY,
+            (true, Some(tokens)) => {
+                let streams = if options.target == Target::Own { 1 } else { 2 } * sizes.stream(tokens.count());
+                let kept = 4 * n * tokens.count();
+                needs(memory + streams + kept, disk + 2 * streams, solving + sizes.forward(tokens))
+            }
+        }
     }
 
     fn run(params: &R::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
@@ -72,7 +102,7 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
 }
 
 /// Fails unless what a method fits on is connected.
-fn check_inputs(name: &str, needs: Needs, stream: Stream, inputs: &PortFacts) -> Result<()> {
+fn check_inputs(name: &str, needs: Statistics, stream: Stream, inputs: &PortFacts) -> Result<()> {
     if stream == Stream::Pruned {
         return bail_if(!inputs.0.contains_key("tokens"), || {
             Fault::config(format!("`{name}` on the pruned stream needs calibration tokens"))
@@ -80,10 +110,10 @@ fn check_inputs(name: &str, needs: Needs, stream: Stream, inputs: &PortFacts) ->
         });
     }
     let help = "connect a calibrate.activations stage with `gram: true`: `in: { …, stats: <stage> }`";
-    bail_if(needs == Needs::Gram && !inputs.0.contains_key("stats"), || {
+    bail_if(needs == Statistics::Gram && !inputs.0.contains_key("stats"), || {
         Fault::config(format!("`{name}` needs activation statistics")).help(help)
     })?;
-    bail_if(needs == Needs::Gram && inputs.one("stats").gram == Some(false), || {
+    bail_if(needs == Statistics::Gram && inputs.one("stats").gram == Some(false), || {
         Fault::config(format!("`{name}` needs Gram matrices, but `stats` has none")).help(help)
     })
 }

@@ -6,7 +6,7 @@ use oops_artifact::Kind;
 use oops_core::{Fault, Result};
 use serde_json::Value;
 
-use crate::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use crate::{Cx, Facts, Inputs, Needs, Port, PortFacts, Source, Stage};
 
 /// A stage whose parameters are JSON.
 pub trait AnyStage: Send + Sync {
@@ -32,6 +32,8 @@ pub trait AnyStage: Send + Sync {
     fn sources(&self, resolved: &Value, base: &Path) -> Result<Vec<Source>>;
     /// See [`Stage::check`].
     fn check(&self, resolved: &Value, inputs: &PortFacts, sources: &[Source]) -> Result<Facts>;
+    /// See [`Stage::needs`].
+    fn needs(&self, resolved: &Value, inputs: &PortFacts) -> Result<Needs>;
     /// See [`Stage::run`].
     fn run(&self, resolved: &Value, inputs: &Inputs, cx: &Cx<'_>) -> Result<()>;
 }
@@ -95,6 +97,10 @@ impl<S: Stage> AnyStage for Erased<S> {
 
     fn check(&self, resolved: &Value, inputs: &PortFacts, sources: &[Source]) -> Result<Facts> {
         S::check(&parse::<S>(resolved)?, inputs, sources)
+    }
+
+    fn needs(&self, resolved: &Value, inputs: &PortFacts) -> Result<Needs> {
+        Ok(S::needs(&parse::<S>(resolved)?, inputs))
     }
 
     fn run(&self, resolved: &Value, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

@@ -9,10 +9,19 @@ use oops_core::ModelDims;
 pub struct Facts {
     /// Dimensions of a model, or of the model that statistics, scores or a plan belong to.
     pub model: Option<ModelDims>,
+    /// Dimensions that a model of unknown ones does not exceed: those of the model that it is cut from.
+    pub at_most: Option<ModelDims>,
     /// Shape of a token set.
     pub tokens: Option<TokensFacts>,
     /// Whether statistics hold Gram matrices.
     pub gram: Option<bool>,
+}
+
+impl Facts {
+    /// Dimensions of the model, or those that it does not exceed.
+    pub fn dims_at_most(&self) -> Option<&ModelDims> {
+        self.model.as_ref().or(self.at_most.as_ref())
+    }
 }
 
 /// Shape of a token set.
@@ -22,6 +31,13 @@ pub struct TokensFacts {
     pub sequences: usize,
     /// Tokens of each.
     pub sequence_tokens: usize,
+}
+
+impl TokensFacts {
+    /// Tokens of all sequences.
+    pub fn count(self) -> u64 {
+        self.sequences as u64 * self.sequence_tokens as u64
+    }
 }
 
 /// Facts about a stage's inputs, by port, in order.

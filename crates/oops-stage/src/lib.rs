@@ -7,13 +7,15 @@ mod cx;
 mod erased;
 mod facts;
 mod memory;
+mod needs;
 mod registry;
 mod workdir;
 
 pub use cx::{Cx, NoProgress, Progress, timed};
 pub use erased::{AnyStage, erase};
 pub use facts::{Facts, PortFacts, TokensFacts};
-pub use memory::peak_rss_bytes;
+pub use memory::{available_bytes, peak_rss_bytes, reset_peak_rss, rss_bytes};
+pub use needs::{Needs, Sizes};
 pub use registry::Registry;
 pub use workdir::{Finished, Workdir};
 
@@ -141,6 +143,11 @@ pub trait Stage: Send + Sync + 'static {
     /// Checks parameters against what is known of the inputs before anything runs, and says what is known of the
     /// output.
     fn check(params: &Self::Params, inputs: &PortFacts, sources: &[Source]) -> Result<Facts>;
+
+    /// What a run will take, told from parameters and facts alone; the engine runs stages side by side by it.
+    fn needs(_params: &Self::Params, _inputs: &PortFacts) -> Needs {
+        Needs::default()
+    }
 
     /// Does the work: reads `inputs`, writes files into `cx.work`.
     fn run(params: &Self::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()>;

@@ -53,6 +53,11 @@ impl Workdir {
         Ok(Self { root, done: Mutex::new(done), linked: Mutex::default() })
     }
 
+    /// Whether nothing is finished yet: right after opening, that no earlier run got anywhere.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.done).is_empty()
+    }
+
     /// Whether the file `name` was finished, here or by an earlier, killed run.
     pub fn is_done(&self, name: &str) -> bool {
         lock(&self.done).contains_key(name)

@@ -17,6 +17,7 @@
 
 mod blobs;
 mod fsio;
+mod history;
 mod lock;
 mod record;
 mod runs;

@@ -40,7 +40,7 @@ impl Store {
         self.write_whole(&self.run_folder(&log.pipeline).join(format!("{now:020}.json")), &text)
     }
 
-    fn run_folder(&self, pipeline: &Path) -> PathBuf {
+    pub(crate) fn run_folder(&self, pipeline: &Path) -> PathBuf {
         self.root.join("runs").join(Digest::of(pipeline.as_os_str().as_encoded_bytes()).short())
     }
 }

@@ -122,6 +122,7 @@ impl<'a> Walk<'a> {
             self.cx.check_cancelled()?;
             let block = timed(&mut self.clock.load, || self.checkpoint.block(l))?;
             for batch in &mut self.stream {
+                self.cx.check_cancelled()?;
                 let step = || self.decoder.block(&block, &batch.x, &batch.lengths, &mut |_, _| Ok(()));
                 batch.x = timed(&mut self.clock.forward, step).map_err(|f| f.at(format!("block {l}")))?;
             }
@@ -172,6 +173,7 @@ impl<'a> Walk<'a> {
         self.recall(l)?;
         let mut collector = Collector::new(block.dims);
         for (batch, gradient) in self.stream.iter().zip(&mut self.gradient) {
+            self.cx.check_cancelled()?;
             let (mut both, mut in_sums) = (0.0, 0.0);
             let mut tap = |site, a: &[f32], da: &[f32]| {
                 timed(&mut in_sums, || collector.add(site, a, da, &batch.lengths));

@@ -2,6 +2,7 @@
 
 mod dag;
 mod data;
+mod explain;
 mod run;
 mod show;
 mod stages;

@@ -1,21 +1,23 @@
 //! `oops run`: makes what is not in the store yet, then prints the reports.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use oops_artifact::Kind;
-use oops_core::{Class, Result};
-use oops_engine::{Outcome, Planned, Session, State};
+use oops_core::{Class, Fault, Result};
+use oops_engine::{Outcome, Planned, Rates, Session, Silent, State};
 use oops_pipeline::Graph;
 use oops_stage::Registry;
 use serde::Serialize;
 
 use crate::{
     args::Run,
-    observer::{Printer, seconds},
+    forecast::{self, Forecast},
+    observer::{Printer, Screen},
     open::{self, Answer},
     platform::{CANCEL, catch_interrupt},
     show,
-    terminal::{err, out},
+    terminal::out,
+    units::seconds,
 };
 
 #[derive(Serialize)]
@@ -23,6 +25,7 @@ struct Summary<'a> {
     executed: &'a [String],
     cached: &'a [String],
     failed: Vec<&'a str>,
+    not_run: &'a [String],
     wall_s: f64,
 }
 
@@ -33,61 +36,75 @@ pub(crate) fn run(args: &Run, cache: Option<&Path>, registry: &Registry) -> Answ
     let needed = selection.needed(&graph)?;
     graph.check(&needed)?;
     let store = open::store(cache)?;
-    let width = graph.nodes.iter().map(|n| n.name.len()).max().unwrap_or(0);
-    let printer = Printer { to_stderr: args.json, quiet: args.quiet, news_only: false, width };
-    let session = Session { graph: &graph, store: &store, observer: &printer, cancel: &CANCEL };
+    let screen = Screen::open(args.json, args.quiet, args.scheduling.events.as_deref())?;
     if args.preview {
-        return Ok(dry_run(args, session, needed)?);
+        let session = Session { graph: &graph, store: &store, observer: &Silent, cancel: &CANCEL };
+        return Ok(dry_run(args, session, needed, &screen)?);
     }
+    let width = graph.nodes.iter().map(|n| n.name.len()).max().unwrap_or(0);
+    let printer = Printer { screen: &screen, news_only: false, width, cell: None, label: String::new() };
+    let session = Session { graph: &graph, store: &store, observer: &printer, cancel: &CANCEL };
     catch_interrupt();
-    let outcome = oops_engine::run(session, &selection, &args.pipeline.overrides)?;
-    finish(args, &graph, &outcome)
+    let outcome = oops_engine::run(session, &selection, &args.pipeline.overrides, args.scheduling.limits())?;
+    finish(args, &graph, &outcome, &screen)
 }
 
-fn finish(args: &Run, graph: &Graph<'_>, outcome: &Outcome) -> Answer {
-    let say = |text: &str| if args.json { err(text) } else { out(text) };
-    if outcome.failed.is_none() {
-        reports(graph, outcome, &say)?;
+fn finish(args: &Run, graph: &Graph<'_>, outcome: &Outcome, screen: &Screen) -> Answer {
+    reports(graph, outcome, screen)?;
+    let Outcome { executed, cached, open, wall_s, .. } = outcome;
+    let not_run = if open.is_empty() { String::new() } else { format!(", {} not run", open.len()) };
+    let (ran, found, time) = (executed.len(), cached.len(), seconds(*wall_s));
+    screen.news(&format!("{ran} executed, {found} cached{not_run}, {time}"));
+    outcome.failed.iter().for_each(|(_, fault)| screen.warn(&format!("error: {fault}")));
+    let worst = worst(outcome.failed.iter().map(|(_, fault)| fault));
+    match worst.map(Fault::class) {
+        None | Some(Class::Config) => {}
+        Some(Class::Interrupted) => screen.warn("  everything that was finished is kept"),
+        Some(_) if args.scheduling.keep_going => screen.warn("  finished stages are kept; run the same command again"),
+        Some(_) => screen.warn("  finished stages are kept; run the same command again to go on from there"),
     }
-    let (ran, cached) = (outcome.executed.len(), outcome.cached.len());
-    if !args.quiet {
-        say(&format!("{ran} executed, {cached} cached, {}", seconds(outcome.wall_s)));
-    }
-    if let Some((_, fault)) = &outcome.failed {
-        err(&format!("error: {fault}"));
-        match fault.class() {
-            Class::Config => {}
-            Class::Interrupted => err("  everything that was finished is kept"),
-            _ => err("  finished stages are kept; run the same command again to go on from there"),
-        }
-    }
+    let failed = outcome.failed.iter().map(|(name, _)| name.as_str()).collect();
+    let summary = Summary { executed, cached, failed, not_run: open, wall_s: *wall_s };
+    screen.event("end", None, serde_json::to_value(&summary).unwrap_or_default());
     if args.json {
-        let failed = outcome.failed.iter().map(|(name, _)| name.as_str()).collect();
-        let wall_s = outcome.wall_s;
-        out(&show::line(&Summary { executed: &outcome.executed, cached: &outcome.cached, failed, wall_s })?);
+        out(&show::line(&summary)?);
     }
-    Ok(outcome.failed.as_ref().map_or(0, |(_, fault)| fault.class().exit_code()))
+    Ok(worst.map_or(0, |fault| fault.class().exit_code()))
 }
 
-fn reports(graph: &Graph<'_>, outcome: &Outcome, say: &dyn Fn(&str)) -> Result<()> {
+/// The failure that decides the exit code: an interruption, or else the first.
+pub(crate) fn worst<'f>(failed: impl Iterator<Item = &'f Fault> + Clone) -> Option<&'f Fault> {
+    let mut all = failed.clone();
+    all.find(|f| f.class() == Class::Interrupted).or_else(|| failed.clone().next())
+}
+
+/// Prints the reports that the user asked for and that there are.
+fn reports(graph: &Graph<'_>, outcome: &Outcome, screen: &Screen) -> Result<()> {
     let asked = |name: &String| outcome.executed.contains(name) || outcome.cached.contains(name);
     let reports = outcome.results.iter().filter(|(i, _)| graph.nodes[**i].stage.output() == Kind::Report);
     for (i, _) in reports.filter(|(i, _)| asked(&graph.nodes[**i].name)) {
-        say(&format!("\n{}", show::text(graph, &outcome.results, *i)?));
+        screen.say(&format!("\n{}", show::text(graph, &outcome.results, *i)?));
     }
     Ok(())
 }
 
-fn dry_run(args: &Run, session: Session<'_>, needed: std::collections::BTreeSet<usize>) -> Result<u8> {
+fn dry_run(args: &Run, session: Session<'_>, needed: BTreeSet<usize>, screen: &Screen) -> Result<u8> {
+    let graph = session.graph;
     let plan = oops_engine::plan(session, needed)?;
-    let name = |p: &Planned| session.graph.nodes[p.node].name.clone();
+    let name = |p: &Planned| graph.nodes[p.node].name.clone();
     let (would_run, cached): (Vec<_>, Vec<_>) = plan.iter().partition(|p| !matches!(p.state, State::Cached(_)));
-    if !args.quiet {
-        super::status::print(session.graph, &plan, args.json);
-    }
+    // Records are only read for what would run.
+    let rates = (!would_run.is_empty()).then(|| Rates::of(session.store));
+    let forecast = |p: &&Planned| Some((p.node, Forecast::of(graph, p.node, rates.as_ref()?)?));
+    let forecasts = would_run.iter().filter_map(forecast).collect();
+    super::status::lines(graph, &plan, &forecasts).iter().for_each(|line| screen.news(line));
+    forecast::total(forecasts.values()).iter().for_each(|line| screen.news(line));
     if args.json {
         let names = |list: &[&Planned]| list.iter().map(|p| name(p)).collect::<Vec<_>>();
-        out(&show::line(&serde_json::json!({ "would_run": names(&would_run), "cached": names(&cached) }))?);
+        let forecast: Vec<_> = forecasts.iter().map(|(&i, f)| f.json(&graph.nodes[i].name)).collect();
+        let line =
+            serde_json::json!({ "would_run": names(&would_run), "cached": names(&cached), "forecast": forecast });
+        out(&show::line(&line)?);
     }
     Ok(u8::from(!would_run.is_empty()))
 }

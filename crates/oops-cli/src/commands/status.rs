@@ -1,39 +1,46 @@
-//! `oops status`: what a run would do.
+//! `oops status`: what a run would do, and why.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use oops_engine::{Planned, Session, Silent, State};
 use oops_pipeline::Graph;
 use oops_stage::Registry;
 
 use crate::{
-    args::Pipeline,
+    args::Status,
+    forecast::Forecast,
     open::{self, Answer},
     platform::CANCEL,
-    terminal::{err, out},
+    terminal::out,
+    units::size,
 };
 
 /// Runs the command.
-pub(crate) fn status(args: &Pipeline, cache: Option<&Path>, registry: &Registry) -> Answer {
-    let mut graph = open::graph(args, registry)?;
-    let all = (0..graph.nodes.len()).collect();
-    graph.check(&all)?;
+pub(crate) fn status(args: &Status, cache: Option<&Path>, registry: &Registry) -> Answer {
+    let mut graph = open::graph(&args.pipeline, registry)?;
+    let target = args.explain.as_ref().map(|name| graph.find(name)).transpose()?;
+    let needed = target.map_or_else(|| (0..graph.nodes.len()).collect(), |i| graph.with_ancestors([i]));
+    graph.check(&needed)?;
     let store = open::store(cache)?;
     let session = Session { graph: &graph, store: &store, observer: &Silent, cancel: &CANCEL };
-    print(&graph, &oops_engine::plan(session, all)?, false);
+    match target {
+        Some(i) => out(&super::explain::text(&graph, &oops_engine::explain(session, i)?)),
+        None => lines(&graph, &oops_engine::plan(session, needed)?, &BTreeMap::new()).iter().for_each(|l| out(l)),
+    }
     Ok(0)
 }
 
-/// One line per stage.
-pub(crate) fn print(graph: &Graph<'_>, plan: &[Planned], to_stderr: bool) {
+/// One line per stage, with forecasts of nodes that have one.
+pub(crate) fn lines(graph: &Graph<'_>, plan: &[Planned], forecasts: &BTreeMap<usize, Forecast>) -> Vec<String> {
     let width = |f: &dyn Fn(usize) -> usize| plan.iter().map(|p| f(p.node)).max().unwrap_or(0);
     let (name_width, stage_width) =
         (width(&|i| graph.nodes[i].name.len()), width(&|i| graph.nodes[i].stage.name().len()));
-    for Planned { node, state, .. } in plan {
-        let node = &graph.nodes[*node];
-        let line = format!("{:name_width$}  {:stage_width$}  {}", node.name, node.stage.name(), describe(state));
-        if to_stderr { err(&line) } else { out(&line) }
-    }
+    let line = |p: &Planned| {
+        let node = &graph.nodes[p.node];
+        let forecast = forecasts.get(&p.node).map(|f| format!(" · {}", f.text())).unwrap_or_default();
+        format!("{:name_width$}  {:stage_width$}  {}{forecast}", node.name, node.stage.name(), describe(&p.state))
+    };
+    plan.iter().map(line).collect()
 }
 
 fn describe(state: &State) -> String {
@@ -44,15 +51,5 @@ fn describe(state: &State) -> String {
         }
         State::Stale(reason) => format!("would run {reason}"),
         State::Waits(input) => format!("would run unless {input} comes out as before"),
-    }
-}
-
-/// Bytes for people.
-fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        b if b < 1e3 => format!("{bytes} B"),
-        b if b < 1e6 => format!("{:.1} kB", b / 1e3),
-        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
-        b => format!("{:.2} GB", b / 1e9),
     }
 }

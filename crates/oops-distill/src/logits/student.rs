@@ -7,7 +7,7 @@ use oops_model::{Block, Checkpoint, DType, Decoder, Divergence, Head, Tape, with
 use crate::{fault, trainable::Trainable};
 
 /// Activations of a batch that are kept for the backward pass instead of being computed again.
-const KEPT_BYTES: usize = 1 << 30;
+pub(super) const KEPT_BYTES: usize = 1 << 30;
 
 /// See the file's description.
 pub(crate) struct Student {

@@ -81,8 +81,8 @@ fn a_file_outside_counts_by_content() {
 fn a_failure_keeps_what_was_finished_and_names_the_instance() {
     let bench = Bench::new(DIAMOND);
     for (plus, class, says) in [(-99, 4, "a negative sum"), (-27, 70, "unlucky")] {
-        let outcome = bench.select(&[&format!("b.with.plus={plus}")], &oops_engine::Selection::default()).unwrap();
-        let (name, fault) = outcome.failed.unwrap();
+        let mut outcome = bench.select(&[&format!("b.with.plus={plus}")], &oops_engine::Selection::default()).unwrap();
+        let (name, fault) = outcome.failed.remove(0);
         assert_eq!((name.as_str(), fault.class().exit_code()), ("b", class));
         assert!(fault.to_string().contains(says) && fault.to_string().contains("stage `b`"), "{fault}");
     }

@@ -84,8 +84,8 @@ fn a_store_that_cannot_be_written_is_a_store_fault() {
     let bench = Bench::new(DIAMOND);
     fs::create_dir(bench.path("store")).unwrap();
     fs::write(bench.path("store/scratch"), "in the way").unwrap();
-    let outcome = bench.select(&[], &oops_engine::Selection::default()).unwrap();
-    let (_, fault) = outcome.failed.unwrap();
+    let mut outcome = bench.select(&[], &oops_engine::Selection::default()).unwrap();
+    let (_, fault) = outcome.failed.remove(0);
     assert_eq!(fault.class().exit_code(), 6);
     assert!(fault.to_string().contains("--cache DIR"), "{fault}");
     fs::write(bench.path("file"), "").unwrap();

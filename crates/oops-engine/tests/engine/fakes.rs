@@ -9,9 +9,9 @@ use std::{
 
 use oops_artifact::{Artifact, Kind};
 use oops_core::{Fault, Result};
-use oops_engine::{Event, Observer, Outcome, Selection, Session, run};
+use oops_engine::{Event, Limits, Observer, Outcome, Selection, Session, run};
 use oops_pipeline::Graph;
-use oops_stage::{Cx, Facts, Inputs, NoProgress, Port, PortFacts, Progress, Registry, Source, Stage, erase};
+use oops_stage::{Cx, Facts, Inputs, Needs, NoProgress, Port, PortFacts, Progress, Registry, Source, Stage, erase};
 use oops_store::Store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -114,11 +114,14 @@ pub(crate) struct Slow;
 pub(crate) struct SlowParams {
     files: i64,
     millis: u64,
+    heavy: bool,
+    /// Memory that it says it needs, in bytes.
+    memory: u64,
 }
 
 impl Default for SlowParams {
     fn default() -> Self {
-        Self { files: 8, millis: 5 }
+        Self { files: 8, millis: 5, heavy: false, memory: 0 }
     }
 }
 
@@ -136,6 +139,10 @@ impl Stage for Slow {
 
     fn check(_: &SlowParams, _: &PortFacts, _: &[Source]) -> Result<Facts> {
         Ok(Facts::default())
+    }
+
+    fn needs(params: &SlowParams, _: &PortFacts) -> Needs {
+        Needs { heavy: params.heavy, memory_bytes: Some(params.memory), ..Needs::default() }
     }
 
     fn run(params: &SlowParams, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
@@ -184,6 +191,7 @@ impl Observer for Log {
 pub(crate) struct Bench {
     pub(crate) dir: TempDir,
     pub(crate) log: Log,
+    pub(crate) limits: Limits,
 }
 
 /// a → b → d, a → c → d, d → e.
@@ -203,7 +211,7 @@ pub(crate) fn registry() -> Registry {
 
 impl Bench {
     pub(crate) fn new(pipeline: &str) -> Self {
-        let bench = Self { dir: TempDir::new().unwrap(), log: Log::default() };
+        let bench = Self { dir: TempDir::new().unwrap(), log: Log::default(), limits: Limits::default() };
         bench.pipeline(pipeline);
         bench.number(40);
         bench
@@ -233,13 +241,14 @@ impl Bench {
         graph.check(&selection.needed(&graph)?).map_err(|p| Fault::config(p.render(false, 100)))?;
         let store = self.store();
         let cancel = AtomicBool::new(false);
-        run(Session { graph: &graph, store: &store, observer: &self.log, cancel: &cancel }, selection, &overrides)
+        let session = Session { graph: &graph, store: &store, observer: &self.log, cancel: &cancel };
+        run(session, selection, &overrides, self.limits)
     }
 
     /// Names of the stages that ran.
     pub(crate) fn executed(&self, overrides: &[&str]) -> Vec<String> {
         let outcome = self.select(overrides, &Selection::default()).unwrap();
-        assert!(outcome.failed.is_none(), "{:?}", outcome.failed);
+        assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
         assert_eq!(outcome.executed.len() + outcome.cached.len(), 5);
         outcome.executed
     }
@@ -252,7 +261,7 @@ impl Bench {
     /// Digest of the result of the last stage in the file's order.
     pub(crate) fn digest(&self) -> String {
         let outcome = self.select(&[], &Selection::default()).unwrap();
-        assert!(outcome.failed.is_none(), "{:?}", outcome.failed);
+        assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
         outcome.results.values().last().unwrap().artifact.digest().to_string()
     }
 }

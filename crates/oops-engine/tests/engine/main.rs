@@ -2,7 +2,10 @@
 
 mod caching;
 mod damage;
+mod explain;
 mod fakes;
+mod laws;
+mod parallel;
 mod processes;
 mod selection;
 mod sweeps;

@@ -25,8 +25,8 @@ fn child() {
     let cancel = std::sync::atomic::AtomicBool::new(false);
     let session =
         oops_engine::Session { graph: &graph, store: &store, observer: &oops_engine::Silent, cancel: &cancel };
-    let outcome = oops_engine::run(session, &Selection::default(), &[]).unwrap();
-    assert!(outcome.failed.is_none(), "{:?}", outcome.failed);
+    let outcome = oops_engine::run(session, &Selection::default(), &[], oops_engine::Limits::default()).unwrap();
+    assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
 }
 
 fn spawn(bench: &Bench) -> Child {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     guard::Repair,
-    method::{Needs, Reconstructor},
+    method::{Reconstructor, Statistics},
     options::{Options, Search, Stream},
     output::SaveAs,
     problem::{Module, Tokens},
@@ -27,7 +27,7 @@ impl Reconstructor for PlainCut {
     const NAME: &'static str = "reconstruct.none";
     const VERSION: u32 = 2;
     const ABOUT: &'static str = "the plain cut";
-    const NEEDS: Needs = Needs::Nothing;
+    const STATISTICS: Statistics = Statistics::Nothing;
 
     fn options(params: &Params) -> Options {
         Options::own(params.dtype, Search::Cut, Stream::Dense)

@@ -66,7 +66,7 @@ impl SweepTable {
     fn figure(&self, row: usize, column: usize, domain: &str) -> String {
         let cells: Vec<&Cell> = self.cells_at(row, column).collect();
         let values: Vec<f64> = cells.iter().filter_map(|c| c.perplexity(domain)).collect();
-        let failed = cells.iter().filter(|c| c.error.is_some()).count();
+        let failed = cells.iter().filter(|c| c.error.is_some() && c.perplexity(domain).is_none()).count();
         match (failed, values.is_empty()) {
             (0, _) => figures::spread(&values, figures::perplexity),
             (_, true) => "failed".to_owned(),

@@ -10,13 +10,11 @@ use serde_json::{Map, Value};
 /// Figures that count weights.
 const SIZES: [&str; 2] = ["parameters", "decoder_parameters"];
 
-/// The figures of a cell; those of a failed one are its error.
+/// The figures of a cell; of a failed one its error, and what it has got nevertheless.
 pub(super) fn cell(cell: &Cell, judged: &Judged<'_>, outcome: &Outcome) -> Result<sweep::Cell> {
     let mut out = sweep::Cell { row: cell.row, column: cell.column, seed: cell.seed, ..sweep::Cell::default() };
-    if let Some((_, fault)) = &outcome.failed {
-        out.error = Some(fault.to_string());
-        return Ok(out);
-    }
+    let errors: Vec<String> = outcome.failed.iter().map(|(_, fault)| fault.to_string()).collect();
+    out.error = (!errors.is_empty()).then(|| errors.join("; "));
     for &i in &judged.metrics {
         let Some(found) = outcome.results.get(&i) else { continue };
         let metrics = Metrics::read(&found.artifact)?;

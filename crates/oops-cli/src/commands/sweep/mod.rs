@@ -4,7 +4,7 @@ mod collect;
 mod forecast;
 mod output;
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Instant};
 
 use oops_core::{Class, Digest, Fault, Result, bail_if, nearest};
 use oops_engine::{Job, Outcome, Selection, Session};
@@ -13,12 +13,13 @@ use oops_report::sweep::SweepTable;
 use oops_stage::Registry;
 use oops_store::Store;
 
+use super::run::worst;
 use crate::{
     args::SweepArgs,
-    observer::{Printer, seconds},
+    observer::{Printer, Screen},
     open::{self, Answer, Stop},
     platform::{CANCEL, catch_interrupt},
-    terminal::err,
+    units::seconds,
 };
 
 /// A sweep with its checked graphs; `cells[i]` is the cell of `graphs[i]`.
@@ -41,28 +42,31 @@ struct Tally {
     /// Keys of all results, those that ran included.
     results: BTreeSet<Digest>,
     failed: Vec<(String, Fault)>,
-    wall_s: f64,
+    /// Cells that were not filled, because something failed or the sweep was stopped.
+    open: usize,
 }
 
 /// Runs the command.
 pub(crate) fn sweep(args: &SweepArgs, cache: Option<&Path>, registry: &Registry) -> Answer {
     let sweeps = open_all(args, registry)?;
     let store = open::store(cache)?;
+    let screen = Screen::open(args.output.json, args.output.quiet, args.scheduling.events.as_deref())?;
     if args.preview {
-        return Ok(forecast::forecast(args, &sweeps, &store)?);
+        return Ok(forecast::forecast(args, &sweeps, &store, &screen)?);
     }
     catch_interrupt();
+    let start = Instant::now();
     let mut tally = Tally::default();
     let mut tables = Vec::new();
     for opened in &sweeps {
-        let table = run(args, opened, &store, &mut tally)?;
-        if tally.stopped(args.keep_going) {
+        let table = run(args, opened, &store, &screen, &mut tally)?;
+        if tally.stopped(args.scheduling.keep_going) {
             break;
         }
-        output::say(args, &format!("\n{}", table.tables()));
+        screen.say(&format!("\n{}", table.tables()));
         tables.push(table);
     }
-    output::finish(args, &tables, &tally, sweeps.len())?;
+    output::finish(args, &screen, &tables, &tally, (sweeps.len(), start.elapsed().as_secs_f64()))?;
     Ok(tally.worst().map_or(0, |fault| fault.class().exit_code()))
 }
 
@@ -114,26 +118,30 @@ fn no_row(name: &str, names: &[&str]) -> Fault {
     Fault::config(format!("no row is called `{name}`")).at("--row").help(format!("{near}rows: {}", names.join(", ")))
 }
 
-fn run(args: &SweepArgs, opened: &Opened<'_>, store: &Store, tally: &mut Tally) -> Result<SweepTable> {
-    let graphs = || opened.graphs.iter().map(|j| &j.graph);
-    let width = graphs().flat_map(|g| &g.nodes).map(|n| n.name.len()).max().unwrap_or(0);
-    let printer = Printer { to_stderr: args.output.json, quiet: args.output.quiet, news_only: true, width };
-    let cells = opened.graphs.iter().enumerate();
-    let jobs = cells.map(|(i, judged)| Job {
-        session: Session { graph: &judged.graph, store, observer: &printer, cancel: &CANCEL },
+fn run(args: &SweepArgs, opened: &Opened<'_>, store: &Store, screen: &Screen, tally: &mut Tally) -> Result<SweepTable> {
+    let limits = args.scheduling.limits();
+    let nodes = opened.graphs.iter().flat_map(|j| &j.graph.nodes);
+    let width = nodes.map(|n| n.name.len()).max().unwrap_or(0);
+    let count = opened.graphs.len();
+    // One cell after another has a heading each; of several at a time every line says whose it is.
+    let label = |i: usize| if limits.jobs > 1 { format!("[{}/{count}] ", i + 1) } else { String::new() };
+    let printer = |i: usize| {
+        let cell = Some(opened.cell(i).name.as_str());
+        Printer { screen, news_only: true, width, cell, label: label(i) }
+    };
+    let printers: Vec<Printer<'_>> = (0..count).map(printer).collect();
+    let cells = opened.graphs.iter().zip(&printers).enumerate();
+    let jobs = cells.map(|(i, (judged, printer))| Job {
+        session: Session { graph: &judged.graph, store, observer: printer, cancel: &CANCEL },
         selection: Selection { targets: names(judged), ..Selection::default() },
         overrides: opened.cell(i).settings.iter().map(oops_pipeline::Setting::text).collect(),
     });
     let jobs: Vec<Job<'_>> = jobs.collect();
     let mut table = output::empty_table(args, opened);
-    let begin = &mut |i: usize| {
-        if !args.output.quiet {
-            output::say(args, &format!("[{}/{}] {}", i + 1, jobs.len(), opened.cell(i).name));
-        }
-    };
-    oops_engine::run_all(&jobs, args.keep_going, begin, &mut |i, outcome: Outcome| {
+    let begin = &mut |i: usize| screen.news(&format!("[{}/{count}] {}", i + 1, opened.cell(i).name));
+    oops_engine::run_all(&jobs, limits, begin, &mut |i, outcome: Outcome| {
         let cell = opened.cell(i);
-        tally.add(cell, &outcome);
+        tally.add(cell, &outcome, screen);
         table.cells.push(collect::cell(cell, &opened.graphs[i], &outcome)?);
         Ok(())
     })?;
@@ -145,20 +153,19 @@ fn names(judged: &Judged<'_>) -> Vec<String> {
 }
 
 impl Tally {
-    fn add(&mut self, cell: &Cell, outcome: &Outcome) {
+    fn add(&mut self, cell: &Cell, outcome: &Outcome, screen: &Screen) {
         self.executed.extend(outcome.executed.iter().map(|stage| format!("{}: {stage}", cell.name)));
         self.results.extend(outcome.results.values().map(|r| r.key));
-        self.wall_s += outcome.wall_s;
-        if let Some((_, fault)) = &outcome.failed {
-            err(&format!("error: {}", fault.clone().at(cell.place())));
+        self.open += usize::from(outcome.failed.is_empty() && !outcome.open.is_empty());
+        for (_, fault) in &outcome.failed {
+            screen.warn(&format!("error: {}", fault.clone().at(cell.place())));
             self.failed.push((cell.name.clone(), fault.clone()));
         }
     }
 
-    /// The failure that decides the exit code: an interruption, or else the first.
+    /// The failure that decides the exit code.
     fn worst(&self) -> Option<&Fault> {
-        let interrupted = self.failed.iter().find(|(_, f)| f.class() == Class::Interrupted);
-        interrupted.or(self.failed.first()).map(|(_, fault)| fault)
+        worst(self.failed.iter().map(|(_, fault)| fault))
     }
 
     /// Whether nothing may run any more.
@@ -171,9 +178,15 @@ impl Tally {
         self.results.len().saturating_sub(self.executed.len())
     }
 
-    fn line(&self) -> String {
-        let failed = if self.failed.is_empty() { String::new() } else { format!(", {} failed", self.failed.len()) };
+    /// Names of the cells in which something failed.
+    fn failed_cells(&self) -> BTreeSet<&str> {
+        self.failed.iter().map(|(cell, _)| cell.as_str()).collect()
+    }
+
+    fn line(&self, wall_s: f64) -> String {
+        let some = |n: usize, what: &str| if n == 0 { String::new() } else { format!(", {n} {what}") };
+        let (failed, open) = (some(self.failed_cells().len(), "failed"), some(self.open, "not filled"));
         let (ran, cached) = (self.executed.len(), self.cached());
-        format!("{ran} executed, {cached} cached{failed}, {}", seconds(self.wall_s))
+        format!("{ran} executed, {cached} cached{failed}{open}, {}", seconds(wall_s))
     }
 }

@@ -4,19 +4,10 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use oops_core::{Class, Fault, Result};
 use oops_report::sweep::{SweepTable, csv};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Opened, Tally};
-use crate::{
-    args::SweepArgs,
-    platform,
-    terminal::{err, out},
-};
-
-/// Prints a line where lines go.
-pub(super) fn say(args: &SweepArgs, text: &str) {
-    if args.output.json { err(text) } else { out(text) }
-}
+use crate::{args::SweepArgs, observer::Screen, platform, terminal::out};
 
 /// A table without cells.
 pub(super) fn empty_table(args: &SweepArgs, opened: &Opened<'_>) -> SweepTable {
@@ -62,29 +53,37 @@ fn command(args: &SweepArgs, file: &Path) -> String {
 }
 
 /// Writes files, prints the last lines. Files are written only if every sweep has its table.
-pub(super) fn finish(args: &SweepArgs, tables: &[SweepTable], tally: &Tally, sweeps: usize) -> Result<()> {
+pub(super) fn finish(
+    args: &SweepArgs,
+    screen: &Screen,
+    tables: &[SweepTable],
+    tally: &Tally,
+    (sweeps, wall_s): (usize, f64),
+) -> Result<()> {
     if tables.len() == sweeps {
         let sections = || tables.iter().map(SweepTable::section).collect::<Vec<_>>().join("\n");
         args.output.markdown.iter().try_for_each(|path| write(path, &format!("# Results\n\n{}", sections())))?;
         args.output.csv.iter().try_for_each(|path| write(path, &csv(tables)))?;
     }
-    if !args.output.quiet {
-        say(args, &tally.line());
-    }
+    screen.news(&tally.line(wall_s));
     if let Some(fault) = tally.worst() {
         match fault.class() {
-            Class::Interrupted => err("  everything that was finished is kept"),
-            _ if args.keep_going => {}
-            _ => err(
+            Class::Interrupted => screen.warn("  everything that was finished is kept"),
+            _ if args.scheduling.keep_going => {}
+            _ => screen.warn(
                 "  finished stages are kept; run the same command again to go on, or with --keep-going past failed cells",
             ),
         }
     }
+    let sums = json!({
+        "executed": tally.executed, "cached": tally.cached(), "failed": tally.failed_cells(), "wall_s": wall_s,
+    });
+    screen.event("end", None, sums.clone());
     if args.output.json {
-        let failed: Vec<&str> = tally.failed.iter().map(|(cell, _)| cell.as_str()).collect();
-        let summary = json!({
-            "sweeps": tables.iter().map(SweepTable::json).collect::<Vec<_>>(), "executed": tally.executed, "cached": tally.cached(), "failed": failed, "wall_s": tally.wall_s,
-        });
+        let mut summary = json!({ "sweeps": tables.iter().map(SweepTable::json).collect::<Vec<_>>() });
+        if let (Value::Object(summary), Value::Object(sums)) = (&mut summary, sums) {
+            summary.extend(sums);
+        }
         out(&summary.to_string());
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The `oops` binary.
 
 mod args;
+mod bytes;
 mod commands;
 mod observer;
 mod open;

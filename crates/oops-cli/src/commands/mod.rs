@@ -1,13 +1,17 @@
 //! One file per command.
 
+mod cache_file;
 mod dag;
 mod data;
+mod gc;
 mod run;
 mod show;
 mod stages;
 mod status;
 mod sweep;
 mod verify;
+
+pub(crate) use status::size;
 
 use crate::{
     args::{Cli, Command},
@@ -26,6 +30,9 @@ pub(crate) fn dispatch(cli: &Cli) -> Answer {
         Command::Dag(args) => dag::dag(args, &registry),
         Command::Show(args) => show::show(args, cache, &registry),
         Command::Verify => verify::verify(cache),
+        Command::Gc(args) => gc::gc(args, cache),
+        Command::ExportCache(args) => cache_file::export(args, cache, &registry),
+        Command::ImportCache(args) => cache_file::import(args, cache),
         Command::Data(args) => data::data(args),
         Command::Stages(args) => stages::stages(args, &registry),
     }

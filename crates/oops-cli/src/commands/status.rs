@@ -48,7 +48,7 @@ fn describe(state: &State) -> String {
 }
 
 /// Bytes for people.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes as f64 {
         b if b < 1e3 => format!("{bytes} B"),
         b if b < 1e6 => format!("{:.1} kB", b / 1e3),

@@ -107,7 +107,7 @@ pub(crate) fn fuzz(name: &str, corpus: &[Vec<u8>], mut target: impl FnMut(usize,
 
 fn mutated(rng: &mut Rng, corpus: &[Vec<u8>], which: usize) -> Vec<u8> {
     let mut bytes = corpus[which].clone();
-    for _ in 0..1 + rng.below(6) {
+    for _ in 0..=rng.below(6) {
         // Heads and tables are at the front: half of the changes go there.
         let within = if rng.below(2) == 0 { bytes.len().min(2048) } else { bytes.len() };
         let at = rng.below(within.max(1)).min(bytes.len());

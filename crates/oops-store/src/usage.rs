@@ -23,7 +23,7 @@ use crate::Store;
 
 /// How long to wait for others to let go of the store: they hold it to publish one result, or, where they cannot
 /// announce what they use, for as long as they live.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What this process has said about its use of the store.
 #[derive(Default)]

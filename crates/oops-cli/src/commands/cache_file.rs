@@ -59,9 +59,10 @@ pub(crate) fn import(args: &ImportCache, cache: Option<&Path>) -> Answer {
         out(&describe(record));
     }
     let (all, new) = (imported.results.len(), imported.new);
-    out(&match args.check {
-        true => format!("{}: whole, {}", args.file.display(), size(imported.bytes)),
-        false => format!("{new} new, {} already in {}", all - new, store.root().display()),
+    out(&if args.check {
+        format!("{}: whole, {}", args.file.display(), size(imported.bytes))
+    } else {
+        format!("{new} new, {} already in {}", all - new, store.root().display())
     });
     Ok(0)
 }
@@ -73,11 +74,5 @@ fn describe(record: &Record) -> String {
     // Names come from a file that anybody may have written.
     let plain = |text: &str| text.chars().filter(|c| !c.is_control()).take(100).collect::<String>();
     let made = format!("made in {} on {}", seconds(record.provenance.wall_s), plain(&record.provenance.host));
-    format!(
-        "{}  {}  {} files, {}, {made}",
-        plain(&record.provenance.instance),
-        plain(stage),
-        record.files.len(),
-        size(bytes)
-    )
+    format!("{}  {}  {}, {made}", plain(&record.provenance.instance), plain(stage), size(bytes))
 }

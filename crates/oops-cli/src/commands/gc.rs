@@ -15,9 +15,10 @@ use crate::{
 pub(crate) fn gc(args: &Gc, cache: Option<&Path>) -> Answer {
     let store = open::store(cache)?;
     let policy = Policy { older_than: args.older_than, keep_bytes: args.keep_size };
-    let garbage = match args.delete {
-        true => store.collect(&policy, &mut || err("another process holds the store; waiting"))?,
-        false => store.garbage(&policy)?,
+    let garbage = if args.delete {
+        store.collect(&policy, &mut || err("another process holds the store; waiting"))?
+    } else {
+        store.garbage(&policy)?
     };
     print(&garbage, args, &store.root().display().to_string());
     Ok(u8::from(!args.delete && !garbage.groups.is_empty()))

@@ -44,12 +44,11 @@ pub(super) fn choose(survey: Survey, policy: &Policy, now: SystemTime) -> Choice
     let mut choice = Choice { kept_bytes: held, ..Choice::default() };
     let verdicts = verdicts(&marked);
     for (entry, why) in marked {
-        match why {
-            Some(why) => choice.victims.push(Victim { why, path: entry.path, bytes: 0, used: Some(entry.used) }),
-            None => {
-                choice.kept += 1;
-                choice.used += usize::from(used.contains(&entry.key));
-            }
+        if let Some(why) = why {
+            choice.victims.push(Victim { why, path: entry.path, bytes: 0, used: Some(entry.used) });
+        } else {
+            choice.kept += 1;
+            choice.used += usize::from(used.contains(&entry.key));
         }
     }
     for (digest, (path, bytes)) in blobs {

@@ -113,7 +113,7 @@ fn digest(path: &Path) -> Option<Digest> {
 fn thing(path: PathBuf) -> Option<Result<Thing>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     match measure(&path) {
-        Ok((bytes, changed)) => Some(Ok(Thing { name, bytes, changed, path })),
+        Ok((bytes, changed)) => Some(Ok(Thing { path, name, bytes, changed })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => Some(Err(cannot_read(&path, &e))),
     }

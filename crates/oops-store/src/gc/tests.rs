@@ -133,7 +133,7 @@ fn a_collection_never_breaks_what_it_keeps() {
                 let contents: Vec<String> = (0..3).map(|_| "x".repeat(1 + dice.below(9))).collect();
                 let files =
                     [("a", contents[0].as_bytes()), ("b", contents[1].as_bytes()), ("c", contents[2].as_bytes())];
-                publish(&store, &format!("{seed}-{i}"), &files[..1 + dice.below(3)])
+                publish(&store, &format!("{seed}-{i}"), &files[..=dice.below(3)])
             })
             .collect();
         log(&store, &made.iter().filter(|_| dice.below(2) == 0).collect::<Vec<_>>());

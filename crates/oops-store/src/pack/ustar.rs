@@ -28,12 +28,11 @@ pub(super) fn header(name: &str, bytes: u64) -> [u8; BLOCK as usize] {
     put(100, b"0000444\0");
     put(108, b"0000000\0");
     put(116, b"0000000\0");
-    match bytes {
-        0..=OCTAL_MAX => put(LENGTH.start, format!("{bytes:011o}\0").as_bytes()),
-        _ => {
-            put(LENGTH.start, &[0x80]);
-            put(LENGTH.end - 8, &bytes.to_be_bytes());
-        }
+    if bytes <= OCTAL_MAX {
+        put(LENGTH.start, format!("{bytes:011o}\0").as_bytes());
+    } else {
+        put(LENGTH.start, &[0x80]);
+        put(LENGTH.end - 8, &bytes.to_be_bytes());
     }
     put(136, b"00000000000\0");
     put(148, b"        ");

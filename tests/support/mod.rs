@@ -10,6 +10,8 @@ use std::{
 
 use serde_json::Value;
 
+pub(crate) mod campaign;
+
 /// What a finished command left.
 pub(crate) struct Done {
     pub(crate) code: i32,

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod store;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,8 +10,11 @@ use oops_stage::available_bytes;
 
 use crate::units::bytes;
 
+pub(crate) use self::store::{ExportCache, Gc, ImportCache};
+
 const EXIT_CODES: &str = "\
-Exit codes: 0 done · 1 a gate said no (run and sweep --dry-run: something would run; verify: damage) · 2 pipeline, parameter or \
+Exit codes: 0 done · 1 a gate said no (run and sweep --dry-run: something would run; verify: damage; \
+gc without --delete: something would go) · 2 pipeline, parameter or \
 flag is wrong · 3 an input is wrong or missing · 4 a computation has no usable answer · 5 device · 6 the store cannot be \
 read or written · 70 a bug of this program · 130 interrupted";
 
@@ -42,6 +47,14 @@ pub(crate) enum Command {
     Show(Show),
     /// Read everything in the store again and compare it with its digests.
     Verify,
+    /// Say what nobody needs any more in the store; with --delete, delete it.
+    #[command(after_help = store::GC_HELP)]
+    Gc(Gc),
+    /// Write what a stage made into one file, for another machine's store.
+    #[command(after_help = store::EXPORT_HELP)]
+    ExportCache(ExportCache),
+    /// Take results from a file of export-cache into the store.
+    ImportCache(ImportCache),
     /// Make the embedded model and its texts again, from seeds (trains for minutes).
     Data(Data),
     /// List the stages, or the parameters of one.

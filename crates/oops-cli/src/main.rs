@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod events;
 mod forecast;
+mod meter;
 mod observer;
 mod open;
 mod platform;

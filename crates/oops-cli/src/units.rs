@@ -1,5 +1,7 @@
 //! Quantities as people write and read them.
 
+use std::time::Duration;
+
 /// Units of bytes; the first letter alone is the binary one.
 const UNITS: [(&str, u64); 12] = [
     ("KiB", 1 << 10),
@@ -25,6 +27,18 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         Ok(bytes) if (1.0..1e18).contains(&bytes) => Ok(bytes as u64),
         _ => Err("must be a size above 0, for example 4GiB, 1.5G or 500MB".to_owned()),
     }
+}
+
+/// Reads a span of time: 30d, 2w, 12h, 45m or 10s.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400), ('w', 7 * 86_400)];
+    let seconds = UNITS.iter().find_map(|(unit, seconds)| {
+        let n = text.trim().strip_suffix(*unit)?;
+        n.bytes().all(|b| b.is_ascii_digit()).then(|| n.parse::<u64>().ok()?.checked_mul(*seconds)).flatten()
+    });
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "must be a whole number with s, m, h, d or w, for example 30d".to_owned())
 }
 
 /// Bytes for people.
@@ -65,6 +79,14 @@ pub(crate) fn moment(unix_s: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_of_time_are_read_with_their_unit_and_nothing_else() {
+        assert_eq!(duration("30d"), Ok(Duration::from_hours(720)));
+        for wrong in ["", "d", "30", "3x", "-1d", "+1d", "99999999999999999999d", "18446744073709551615w"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_with_and_without_units() {

@@ -26,7 +26,7 @@ pub(crate) fn check_facts(inputs: &PortFacts, heldout_fraction: f64) -> Result<(
         check(student, teacher)?;
     }
     if let Some(tokens) = inputs.one("tokens").tokens {
-        Split::new(tokens.sequences, heldout_fraction)?;
+        Split::period(tokens.sequences, heldout_fraction)?;
     }
     Ok(())
 }

@@ -14,13 +14,19 @@ pub(crate) struct Split {
 impl Split {
     /// Holds out every 1/`fraction`-th sequence, so that both parts see the whole text.
     pub(crate) fn new(sequences: usize, fraction: f64) -> Result<Self> {
-        let period = (1.0 / fraction).round() as usize;
-        let (heldout, fit): (Vec<_>, Vec<_>) = (0..sequences).partition(|i| i % period == period - 1);
-        bail_if(heldout.is_empty(), || {
+        let period = Self::period(sequences, fraction)?;
+        let (heldout, fit) = (0..sequences).partition(|i| i % period == period - 1);
+        Ok(Self { fit, heldout })
+    }
+
+    /// Every how many sequences one is held out; checked without making lists, whose length a pipeline file may say.
+    pub(crate) fn period(sequences: usize, fraction: f64) -> Result<usize> {
+        let period = ((1.0 / fraction).round() as usize).max(1);
+        bail_if(sequences < period, || {
             Fault::data(format!("{sequences} sequences, but every {period}th is needed to judge"))
                 .help("use more sequences or a larger `heldout_fraction`")
         })?;
-        Ok(Self { fit, heldout })
+        Ok(period)
     }
 }
 
@@ -44,5 +50,11 @@ mod tests {
         let split = Split::new(25, 0.1).unwrap();
         assert_eq!((split.heldout, split.fit.len()), (vec![9, 19], 23));
         assert!(Split::new(9, 0.1).is_err());
+    }
+
+    #[test]
+    fn the_check_costs_nothing_for_any_number_that_a_pipeline_may_say() {
+        assert_eq!(Split::period(usize::MAX, 0.1).unwrap(), 10);
+        assert!(Split::period(9, 0.1).is_err());
     }
 }

@@ -31,7 +31,7 @@ impl Stage for SourceMix {
         let parts = inputs.0.get("tokens").map_or(&[][..], Vec::as_slice);
         let first = parts.first().and_then(|f| f.tokens);
         let alike = parts.iter().all(|f| f.tokens.map(|t| t.sequence_tokens) == first.map(|t| t.sequence_tokens));
-        let total = parts.iter().map(|f| f.tokens.map_or(0, |t| t.sequences)).sum::<usize>();
+        let total = parts.iter().map(|f| f.tokens.map_or(0, |t| t.sequences)).fold(0, usize::saturating_add);
         let sequences = params.sequences.unwrap_or(total);
         let tokens = first.filter(|_| alike).map(|t| oops_stage::TokensFacts { sequences, ..t });
         Ok(Facts { tokens, ..Facts::default() })

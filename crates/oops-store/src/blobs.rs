@@ -68,12 +68,15 @@ impl Store {
         if blob.exists() { self.quarantine(&blob) } else { Ok(()) }
     }
 
-    /// Moves a damaged file of the store to `damaged/`.
+    /// Moves a damaged file of the store to `damaged/`, unless it is gone.
     pub(crate) fn quarantine(&self, path: &Path) -> Result<()> {
         let dir = self.root.join("damaged");
         make_dir(&dir)?;
         let to = dir.join(path.file_name().unwrap_or_default());
-        fs::rename(path, &to).map_err(|e| Fault::writing(&to, &e))
+        match fs::rename(path, &to) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Fault::writing(&to, &e)),
+            _ => Ok(()),
+        }
     }
 
     /// Takes a finished file into the store. The file keeps its old name too (a second link), so that a kill before
@@ -93,7 +96,7 @@ impl Store {
     }
 }
 
-fn set_read_only(path: &Path) -> Result<()> {
+pub(crate) fn set_read_only(path: &Path) -> Result<()> {
     let fault = |e: io::Error| Fault::writing(path, &e);
     let mut permissions = fs::metadata(path).map_err(fault)?.permissions();
     permissions.set_readonly(true);

@@ -35,12 +35,14 @@ pub(crate) fn settle(temporary: &Path, path: &Path) -> Result<()> {
 }
 
 impl Store {
-    /// A name in `tmp/` that no other process or thread uses.
+    /// A name in `tmp/` that no other process or thread uses; it starts with that of the session, so that what a dead
+    /// process left there can be told from what is being written.
     pub(crate) fn temporary(&self) -> Result<PathBuf> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let dir = self.root.join("tmp");
         make_dir(&dir)?;
-        Ok(dir.join(format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))))
+        let session = self.session_name().map_err(|e| Fault::writing(&self.root.join("sessions"), &e))?;
+        Ok(dir.join(format!("{session}.{}", COUNT.fetch_add(1, Ordering::Relaxed))))
     }
 
     /// Writes a whole file: temporary name, flush, rename.
@@ -60,4 +62,21 @@ fn write_flushed(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Paths in a folder, sorted; none if it does not exist. Unlike a look-up, which takes what it cannot see for absent,
+/// whoever deletes must have seen everything.
+pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    let read = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.and_then(|d| d.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>()),
+    };
+    let mut paths = read.map_err(|e| cannot_read(dir, &e))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// A part of the store that cannot be read.
+pub(crate) fn cannot_read(path: &Path, e: &io::Error) -> Fault {
+    Fault::store(format!("cannot read: {e}")).at(path.display()).help("check the permissions and the disk")
 }

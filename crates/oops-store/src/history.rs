@@ -15,7 +15,7 @@ impl Store {
 
     /// All records that can be read, sorted by key; their files may be gone.
     pub fn published(&self) -> Vec<Record> {
-        self.records().into_iter().filter_map(|(_, record)| record.ok()).collect()
+        self.records().unwrap_or_default().into_iter().filter_map(|(_, record)| record.ok()).collect()
     }
 }
 

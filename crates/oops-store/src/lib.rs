@@ -8,6 +8,8 @@
 //! sources/digest/<digest> memo: digest → the same file
 //! runs/<pipeline>/        what each run of a pipeline resolved to
 //! locks/<key>             advisory locks, so that two processes do not do one action twice
+//! lock                    store-wide lock: shared to use, alone to delete
+//! sessions/<process>      actions that a living process uses; locked while it lives
 //! tmp/                    files on their way to their final name
 //! damaged/                what `verify` took out of service
 //! ```
@@ -17,14 +19,21 @@
 
 mod blobs;
 mod fsio;
+mod gc;
 mod history;
 mod lock;
+mod pack;
 mod record;
 mod runs;
 mod sources;
+#[cfg(test)]
+mod testing;
+mod usage;
 mod verify;
 
+pub use gc::{Garbage, Group, Policy, Why};
 pub use lock::ActionLock;
+pub use pack::{Imported, Packed};
 pub use record::{Lookup, Provenance, Record};
 pub use runs::RunLog;
 pub use verify::Damage;
@@ -54,6 +63,9 @@ pub struct Store {
     root: PathBuf,
     /// Blobs that this process has already compared with their digests and found whole.
     checked: Mutex<BTreeSet<Digest>>,
+    usage: Mutex<usage::Usage>,
+    /// Why a memo could not be written.
+    forgotten: Mutex<Option<Fault>>,
 }
 
 impl Store {
@@ -67,7 +79,7 @@ impl Store {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Fault::store(format!("cannot open the store: {e}"))
                 .at(root.display())
                 .help("choose another store with --cache DIR or OOPS_CACHE")),
-            _ => Ok(Self { root, checked: Mutex::default() }),
+            _ => Ok(Self { root, checked: Mutex::default(), usage: Mutex::default(), forgotten: Mutex::default() }),
         }
     }
 

@@ -21,6 +21,8 @@ impl Store {
     pub fn lock(&self, key: &Digest, mut waiting: impl FnMut()) -> Result<ActionLock> {
         let dir = self.root.join("locks");
         make_dir(&dir)?;
+        // From here on nobody deletes its work folder.
+        drop(self.announce(key));
         let path = dir.join(key.to_string());
         let fault = |e: io::Error| Fault::writing(&path, &e);
         loop {

@@ -4,13 +4,17 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use oops_core::{Digest, Fault, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{FileRef, Store};
+use crate::{
+    FileRef, Store,
+    fsio::{list, make_dir},
+};
 
 /// Circumstances of a run: recorded, never part of a key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -70,15 +74,22 @@ impl Store {
         self.root.join("actions").join(format!("{key}.json"))
     }
 
-    /// Looks an action up. Damage of any sort is a miss with a reason.
+    /// Looks an action up. Damage of any sort is a miss with a reason. A hit stays one while this process lives.
     pub fn lookup(&self, key: &Digest) -> Lookup {
+        if !self.record_path(key).exists() {
+            return Lookup::Miss;
+        }
+        let _shared = self.announce(key);
         let record = match self.record(key) {
             Ok(Some(record)) => record,
             Ok(None) => return Lookup::Miss,
             Err(reason) => return Lookup::Damaged(reason),
         };
         match record.files.iter().find(|(_, f)| !self.seems_whole(f)) {
-            None => Lookup::Hit(Box::new(record)),
+            None => {
+                touch(&self.record_path(key));
+                Lookup::Hit(Box::new(record))
+            }
             Some((name, _)) => Lookup::Damaged(format!("its file `{name}` is missing or damaged")),
         }
     }
@@ -98,20 +109,30 @@ impl Store {
     /// other files of the record must be in the store or known as sources.
     pub fn publish(&self, record: &Record, fresh: &BTreeMap<String, PathBuf>) -> Result<()> {
         let key = record.key();
+        make_dir(&self.root)?;
+        let _shared = self.announce(&key);
         for (name, file) in &record.files {
             match fresh.get(name) {
                 Some(path) => self.adopt(path, &file.digest)?,
                 None => self.must_locate(name, file)?,
             }
         }
-        let text = serde_json::to_vec_pretty(record).map_err(|e| Fault::internal(format!("action record: {e}")))?;
-        self.write_whole(&self.record_path(&key), &text)?;
+        self.write_record(record)?;
         self.clear_scratch(&key);
         Ok(())
     }
 
+    /// Writes a record whose files are all in place; the caller has announced its key.
+    pub(crate) fn write_record(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec_pretty(record).map_err(|e| Fault::internal(format!("action record: {e}")))?;
+        self.write_whole(&self.record_path(&record.key()), &text)
+    }
+
     fn must_locate(&self, name: &str, file: &FileRef) -> Result<()> {
         self.locate(file).map(|_| ()).ok_or_else(|| {
+            if let Some(fault) = self.forgotten().clone() {
+                return fault;
+            }
             Fault::data("a file that the result refers to changed or vanished while the stage ran")
                 .at(name)
                 .help("leave checkpoints and texts alone during a run, then run the same command again")
@@ -119,10 +140,8 @@ impl Store {
     }
 
     /// All records in the store, sorted by key; the second part is `Err` for damaged ones.
-    pub(crate) fn records(&self) -> Vec<(PathBuf, std::result::Result<Record, String>)> {
-        let mut all: Vec<_> = entries(&self.root.join("actions")).into_iter().map(|p| (p.clone(), load(&p))).collect();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
+    pub(crate) fn records(&self) -> Result<Vec<(PathBuf, std::result::Result<Record, String>)>> {
+        Ok(list(&self.root.join("actions"))?.into_iter().map(|p| (p.clone(), load(&p))).collect())
     }
 }
 
@@ -133,9 +152,28 @@ fn load(path: &Path) -> std::result::Result<Record, String> {
     parse_record(&text, &key)
 }
 
-fn parse_record(text: &str, key: &Digest) -> std::result::Result<Record, String> {
+pub(crate) fn parse_record(text: &str, key: &Digest) -> std::result::Result<Record, String> {
     let record: Record = serde_json::from_str(text).map_err(|e| format!("its record does not parse: {e}"))?;
-    if record.key() == *key { Ok(record) } else { Err("its record belongs to another key".to_owned()) }
+    match record.files.keys().find(|name| !is_inside(name)) {
+        _ if record.key() != *key => Err("its record belongs to another key".to_owned()),
+        Some(name) => Err(format!("its record names a file outside the result: {name:?}")),
+        None => Ok(record),
+    }
+}
+
+/// Whether a name stays inside the folder that it is joined to, on every system.
+fn is_inside(name: &str) -> bool {
+    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    name.split('/').all(plain) && !name.contains(['\\', ':', '\0'])
+}
+
+/// Remembers the time of use as the record's modification time, to the minute; a store that cannot be written forgets
+/// it, and nothing else.
+fn touch(path: &Path) {
+    let fresh = |m: fs::Metadata| Some(m.modified().ok()?.elapsed().ok()? < Duration::from_mins(1));
+    if fs::metadata(path).ok().and_then(fresh) != Some(true) {
+        let _ = fs::File::options().append(true).open(path).and_then(|f| f.set_modified(SystemTime::now()));
+    }
 }
 
 /// Paths in a folder; none if it does not exist.

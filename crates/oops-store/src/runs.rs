@@ -10,7 +10,7 @@ use std::{
 use oops_core::{Digest, Fault, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{Store, record::entries};
+use crate::{Store, fsio::list, record::entries};
 
 /// One run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,12 @@ impl Store {
         let text = serde_json::to_vec_pretty(log).map_err(|e| Fault::internal(format!("run log: {e}")))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         self.write_whole(&self.run_folder(&log.pipeline).join(format!("{now:020}.json")), &text)
+    }
+
+    /// The log files of all runs of all pipelines.
+    pub(crate) fn run_logs(&self) -> Result<Vec<PathBuf>> {
+        let folders = list(&self.root.join("runs"))?;
+        Ok(folders.iter().map(|f| list(f)).collect::<Result<Vec<_>>>()?.concat())
     }
 
     pub(crate) fn run_folder(&self, pipeline: &Path) -> PathBuf {

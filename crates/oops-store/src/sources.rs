@@ -3,13 +3,14 @@
 use std::{
     fs::{self, Metadata},
     path::{Path, PathBuf},
+    sync::{MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use oops_core::{Digest, Fault, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{FileRef, Store, blobs::digest_file};
+use crate::{FileRef, Store, blobs::digest_file, fsio::list};
 
 /// A file whose last change is this close to the moment it was read could change again without its stamp changing, so
 /// its memo is not trusted (file systems tick every few milliseconds).
@@ -71,11 +72,18 @@ impl Store {
         Ok(file)
     }
 
-    /// Writes a memo. It saves time only; a store that cannot be written fails where it matters.
+    /// Writes a memo. Whoever only looks can do without; why it failed is kept for a result that needs it.
     fn remember(&self, at: &Path, memo: &Memo) {
-        if let Ok(text) = serde_json::to_vec(memo) {
-            let _ = self.write_whole(at, &text);
+        let text = serde_json::to_vec(memo).map_err(|e| Fault::internal(format!("memo: {e}")));
+        if let Err(fault) = text.and_then(|t| self.write_whole(at, &t)) {
+            self.forgotten().get_or_insert(fault);
         }
+    }
+
+    /// Why a memo could not be written, if one could not.
+    pub(crate) fn forgotten(&self) -> MutexGuard<'_, Option<Fault>> {
+        // A poisoned lock only means that another thread panicked; the value is always whole.
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The unchanged file outside the store that has this content.
@@ -97,6 +105,18 @@ impl Store {
     /// Whether a file outside the store was once known to have this content.
     pub(crate) fn is_source(&self, digest: &Digest) -> bool {
         self.digest_memo(digest).exists()
+    }
+
+    /// All memos.
+    pub(crate) fn memos(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.root.join("sources");
+        Ok([list(&folder.join("digest"))?, list(&folder.join("path"))?].concat())
+    }
+
+    /// Whether a memo is not that of the path or digest that its own path says. One that is gone is not damaged.
+    pub(crate) fn is_damaged_memo(&self, at: &Path) -> bool {
+        let fits = |m: Memo| at == self.path_memo(&m.path) || at == self.digest_memo(&m.digest);
+        at.exists() && !read_memo::<Memo>(at).is_some_and(fits)
     }
 
     fn path_memo(&self, path: &Path) -> PathBuf {

@@ -1,8 +1,10 @@
 //! One file per command.
 
+mod cache_file;
 mod dag;
 mod data;
 mod explain;
+mod gc;
 mod run;
 mod show;
 mod stages;
@@ -27,6 +29,9 @@ pub(crate) fn dispatch(cli: &Cli) -> Answer {
         Command::Dag(args) => dag::dag(args, &registry),
         Command::Show(args) => show::show(args, cache, &registry),
         Command::Verify => verify::verify(cache),
+        Command::Gc(args) => gc::gc(args, cache),
+        Command::ExportCache(args) => cache_file::export(args, cache, &registry),
+        Command::ImportCache(args) => cache_file::import(args, cache),
         Command::Data(args) => data::data(args),
         Command::Stages(args) => stages::stages(args, &registry),
     }

@@ -8,7 +8,7 @@ use oops_engine::{Resolved, Session, Silent, State};
 use oops_stage::Registry;
 
 use crate::{
-    args::Show,
+    args::{Pipeline, Show},
     open::{self, Answer},
     platform::CANCEL,
     show,
@@ -26,7 +26,7 @@ pub(crate) fn show(args: &Show, cache: Option<&Path>, registry: &Registry) -> An
         .into_iter()
         .filter_map(|p| if let State::Cached(found) = p.state { Some((p.node, *found)) } else { None })
         .collect();
-    let found = results.get(&i).ok_or_else(|| not_cached(args))?;
+    let found = results.get(&i).ok_or_else(|| not_cached(&args.pipeline, &args.stage))?;
     match &args.out {
         Some(dir) => copy(&found.artifact, dir)?,
         None if args.json => out(&show::json(&graph, &results, i)?),
@@ -35,13 +35,11 @@ pub(crate) fn show(args: &Show, cache: Option<&Path>, registry: &Registry) -> An
     Ok(0)
 }
 
-fn not_cached(args: &Show) -> Fault {
-    let set = args.pipeline.overrides.iter().map(|o| format!(" --set {o}")).collect::<Vec<_>>().concat();
-    Fault::data(format!("`{}` is not in the store with these parameters", args.stage)).help(format!(
-        "run it first: oops run {} {}{set}",
-        args.pipeline.file.display(),
-        args.stage
-    ))
+/// A stage whose result is asked for but not there.
+pub(crate) fn not_cached(pipeline: &Pipeline, stage: &str) -> Fault {
+    let set = pipeline.overrides.iter().map(|o| format!(" --set {o}")).collect::<Vec<_>>().concat();
+    Fault::data(format!("`{stage}` is not in the store with these parameters"))
+        .help(format!("run it first: oops run {} {stage}{set}", pipeline.file.display()))
 }
 
 fn copy(artifact: &Artifact, dir: &Path) -> Result<()> {

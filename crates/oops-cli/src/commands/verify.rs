@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use crate::{open, open::Answer, terminal::out};
+use crate::{meter::Meter, open, open::Answer, terminal::out};
 
 /// Runs the command; exit code 1 if anything is damaged.
 pub(crate) fn verify(cache: Option<&Path>) -> Answer {
     let store = open::store(cache)?;
-    let (files, damage) = store.verify()?;
+    let mut meter = Meter::new("verify");
+    let (files, damage) = store.verify_with(&mut |done, total| meter.at(done, total))?;
+    drop(meter);
     damage.iter().for_each(|d| out(&format!("damaged: {d}")));
     out(&match damage.len() {
         0 => format!("{files} files in {}: all as they should be", store.root().display()),

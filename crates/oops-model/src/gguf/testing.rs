@@ -114,3 +114,50 @@ impl Gguf {
         out
     }
 }
+
+/// One block: hidden 4, two query heads and one key/value head of 2 channels, FFN 3, five tokens, tied.
+pub(crate) fn metadata(arch: &str) -> Gguf {
+    let key = |name: &str| format!("{arch}.{name}");
+    Gguf::new()
+        .text("general.architecture", arch)
+        .unsigned(&key("block_count"), 1)
+        .unsigned(&key("context_length"), 16)
+        .unsigned(&key("embedding_length"), 4)
+        .unsigned(&key("feed_forward_length"), 3)
+        .unsigned(&key("attention.head_count"), 2)
+        .unsigned(&key("attention.head_count_kv"), 1)
+        .float(&key("attention.layer_norm_rms_epsilon"), 1e-5)
+        .text("tokenizer.ggml.model", "gpt2")
+        .text("tokenizer.ggml.pre", "gpt-2")
+        .texts("tokenizer.ggml.tokens", &["<s>", "a", "b", "ab", "</s>"])
+        .integers("tokenizer.ggml.token_type", &[3, 1, 1, 1, 3])
+        .texts("tokenizer.ggml.merges", &["a b"])
+        .unsigned("tokenizer.ggml.bos_token_id", 0)
+        .unsigned("tokenizer.ggml.eos_token_id", 4)
+}
+
+/// `n` distinct values.
+pub(crate) fn ramp(n: usize) -> Vec<f32> {
+    (0..n).map(|i| i as f32 + 0.5).collect()
+}
+
+/// Adds the weights that [`metadata`] promises.
+pub(crate) fn weights(mut g: Gguf) -> Gguf {
+    let shapes: [(&str, &[usize]); 11] = [
+        ("token_embd.weight", &[5, 4]),
+        ("output_norm.weight", &[4]),
+        ("blk.0.attn_norm.weight", &[4]),
+        ("blk.0.attn_q.weight", &[4, 4]),
+        ("blk.0.attn_k.weight", &[2, 4]),
+        ("blk.0.attn_v.weight", &[2, 4]),
+        ("blk.0.attn_output.weight", &[4, 4]),
+        ("blk.0.ffn_norm.weight", &[4]),
+        ("blk.0.ffn_gate.weight", &[3, 4]),
+        ("blk.0.ffn_up.weight", &[3, 4]),
+        ("blk.0.ffn_down.weight", &[4, 3]),
+    ];
+    for (name, shape) in shapes {
+        g = g.tensor(name, shape, &ramp(shape.iter().product()));
+    }
+    g
+}

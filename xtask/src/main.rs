@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask run|sweep|status|dag|show|verify|stages|data …` builds the binary `oops` and becomes it;
+//! Developer tasks: `cargo xtask run|sweep|status|show|log|table|diff|schema …` builds the binary `oops` and becomes it;
 //! `cargo xtask ci` becomes `.ci/run`. Prints nothing itself on stdout, which belongs to the command.
 
 use std::{
@@ -10,7 +10,10 @@ use std::{
 };
 
 /// Commands that are handed to `oops`.
-const COMMANDS: &[&str] = &["run", "sweep", "status", "dag", "show", "verify", "stages", "data", "help"];
+const COMMANDS: &[&str] = &[
+    "run", "sweep", "status", "dag", "show", "log", "table", "diff", "export-plan", "schema", "completions", "verify",
+    "stages", "data", "help",
+];
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().skip(1).collect();

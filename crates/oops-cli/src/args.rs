@@ -1,8 +1,11 @@
 //! The command line.
 
+mod inspect;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use inspect::*;
 use oops_engine::Selection;
 
 const EXIT_CODES: &str = "\
@@ -30,17 +33,38 @@ pub(crate) enum Command {
     #[command(after_help = SWEEP_EXAMPLES)]
     Sweep(SweepArgs),
     /// Say for each stage whether it would run, and why.
+    #[command(after_help = STATUS_EXAMPLES)]
     Status(Pipeline),
     /// Draw the graph.
+    #[command(after_help = DAG_EXAMPLES)]
     Dag(Dag),
-    /// Print what a stage made.
+    /// Print what a stage made, or what a run did.
     #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),
+    /// List the runs that were written down, newest first.
+    #[command(after_help = LOG_EXAMPLES)]
+    Log(Log),
+    /// Print all recorded runs of a pipeline, or the cells of a sweep, as one table.
+    #[command(after_help = TABLE_EXAMPLES)]
+    Table(Table),
+    /// Compare two runs, pipelines or plan files: parameters, stages, plans and figures.
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(Diff),
+    /// Write a plan with its provenance as one file to publish.
+    #[command(after_help = EXPORT_PLAN_EXAMPLES)]
+    ExportPlan(ExportPlan),
+    /// Print the JSON Schema of pipeline or sweep files.
+    #[command(after_help = SCHEMA_EXAMPLES)]
+    Schema(Schema),
+    /// Print a script that completes commands and flags in a shell.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
     /// Read everything in the store again and compare it with its digests.
     Verify,
     /// Make the embedded model and its texts again, from seeds (trains for minutes).
     Data(Data),
-    /// List the stages, or the parameters of one.
+    /// List the stages, or all about one.
+    #[command(after_help = STAGES_EXAMPLES)]
     Stages(Stages),
 }
 
@@ -66,7 +90,27 @@ const SHOW_EXAMPLES: &str = "\
 Examples:
   oops show pipelines/llama.yaml quality --json
   oops show pipelines/llama.yaml plan
-  oops show pipelines/llama.yaml pruned --out pruned-model";
+  oops show pipelines/llama.yaml pruned --out pruned-model
+  oops show latest
+  oops show latest~1 plan
+
+A recorded run is called by its id in `oops log`, the id's first digits, latest or latest~N.";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  oops status pipelines/llama.yaml
+  oops status pipelines/llama.yaml --set plan.with.remove_fraction=0.5";
+
+const DAG_EXAMPLES: &str = "\
+Examples:
+  oops dag pipelines/oops.yaml
+  oops dag pipelines/oops.yaml --format dot | dot -Tsvg > oops.svg";
+
+const STAGES_EXAMPLES: &str = "\
+Examples:
+  oops stages
+  oops stages select.qp
+  oops stages --json | jq -r '.[].name'";
 
 /// A pipeline file with overrides.
 #[derive(Debug, Args)]
@@ -185,9 +229,9 @@ pub(crate) enum DagFormat {
 pub(crate) struct Show {
     #[command(flatten)]
     pub(crate) pipeline: Pipeline,
-    /// The stage.
+    /// The stage; without it, a run's stages are listed.
     #[arg(value_name = "STAGE")]
-    pub(crate) stage: String,
+    pub(crate) stage: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -213,6 +257,9 @@ pub(crate) struct Data {
 pub(crate) struct Stages {
     /// Name of a stage, for example score.wanda.
     pub(crate) name: Option<String>,
+    /// Print JSON: one array, or one object with the JSON Schema of the parameters.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 mod args;
 mod commands;
+mod docs;
 mod observer;
 mod open;
 mod platform;
+mod recorded;
 mod registry;
 mod show;
 mod terminal;

@@ -13,7 +13,7 @@ mod walk;
 
 pub use events::{Event, Observer, Silent};
 pub use plan::{Planned, State, artifact, plan};
-pub use reason::{Change, Reason};
+pub use reason::{Change, Reason, changes};
 pub use resolve::Resolved;
 pub use selection::Selection;
 pub use sweep::{Job, run_all};

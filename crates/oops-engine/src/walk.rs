@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, sync::atomic::Ordering, time::Instant};
 
 use oops_core::{Fault, Result};
-use oops_store::RunLog;
+use oops_store::{Provenance, RunLog, RunOutcome};
 
 use crate::{
     Event, Reason, Resolved, Selection, Session,
+    provenance::provenance,
     resolve::{Action, Results},
     selection::Selected,
     sweep::Failures,
@@ -64,7 +65,7 @@ pub(crate) fn walk(
         let name = session.graph.nodes[i].name.clone();
         (name.clone(), fault.at(format!("stage `{name}`")))
     });
-    walk.log(overrides);
+    walk.log(overrides, failed.as_ref(), start.elapsed().as_secs_f64());
     let name = |i: &usize| session.graph.nodes[*i].name.clone();
     let ran: BTreeSet<usize> = walk.executed.iter().copied().collect();
     let cached = walk.results.keys().filter(|i| walk.selected.may_run.contains(i) && !ran.contains(i));
@@ -181,11 +182,22 @@ impl Walk<'_> {
     }
 
     /// Writes down what the instances resolved to. A store that cannot be written has failed before, where it matters.
-    fn log(&self, overrides: &[String]) {
+    fn log(&self, overrides: &[String], failed: Option<&(String, Fault)>, wall_s: f64) {
         let Session { graph, store, .. } = self.session;
+        let name = |i: &usize| graph.nodes[*i].name.clone();
+        let Provenance { program, revision, .. } = provenance(graph.base());
+        let outcome = RunOutcome {
+            executed: self.executed.iter().map(name).collect(),
+            cached: self.results.keys().filter(|i| !self.executed.contains(i)).map(name).collect(),
+            failed: failed.map(|(name, fault)| (name.clone(), fault.what().to_owned())),
+            wall_s,
+            program,
+            revision,
+        };
         let mut keys = self.last.as_ref().map(|l| l.keys.clone()).unwrap_or_default();
         keys.retain(|name, _| graph.nodes.iter().any(|n| n.name == *name));
         keys.extend(self.results.iter().map(|(&i, r)| (graph.nodes[i].name.clone(), r.key)));
-        let _ = store.log_run(&RunLog { pipeline: graph.file.clone(), overrides: overrides.to_vec(), keys });
+        let (pipeline, overrides) = (graph.file.clone(), overrides.to_vec());
+        let _ = store.log_run(&RunLog { pipeline, overrides, keys, outcome: Some(outcome) });
     }
 }

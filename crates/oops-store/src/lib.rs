@@ -25,7 +25,7 @@ mod verify;
 
 pub use lock::ActionLock;
 pub use record::{Lookup, Provenance, Record};
-pub use runs::RunLog;
+pub use runs::{LoggedRun, RunLog, RunOutcome};
 pub use verify::Damage;
 
 use std::{

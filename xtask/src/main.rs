@@ -11,8 +11,21 @@ use std::{
 
 /// Commands that are handed to `oops`.
 const COMMANDS: &[&str] = &[
-    "run", "sweep", "status", "dag", "show", "log", "table", "diff", "export-plan", "schema", "completions", "verify",
-    "stages", "data", "help",
+    "run",
+    "sweep",
+    "status",
+    "dag",
+    "show",
+    "log",
+    "table",
+    "diff",
+    "export-plan",
+    "schema",
+    "completions",
+    "verify",
+    "stages",
+    "data",
+    "help",
 ];
 
 fn main() -> ExitCode {

@@ -103,31 +103,32 @@ impl PlanFile {
             Fault::data(format!("version {} of the plan format is not known", value["version"]))
                 .help(format!("this program reads version {VERSION}; another one wrote the file"))
         })?;
-        let file: Self = serde_json::from_value(value).map_err(|e| Fault::data(format!("not a plan: {e}")).help(HELP))?;
+        let file: Self =
+            serde_json::from_value(value).map_err(|e| Fault::data(format!("not a plan: {e}")).help(HELP))?;
         file.check()?;
         Ok(file)
     }
 
     fn check(&self) -> Result<()> {
-        let even = |b: &BlockDims| b.kv_heads > 0 && b.query_heads % b.kv_heads == 0 && b.head_dim > 0;
+        let even = |b: &BlockDims| b.kv_heads > 0 && b.query_heads.is_multiple_of(b.kv_heads) && b.head_dim > 0;
         let odd = self.model.blocks.iter().position(|b| !even(b));
         bail_if(odd.is_some(), || {
             Fault::data("query heads must be a multiple of KV heads, and none may be 0")
                 .at(format!("model, block {}", odd.unwrap_or_default()))
         })?;
         let plan = self.plan();
-        plan.check(&self.model)?;
+        plan.check(&self.model).map_err(|f| f.help(EDITED))?;
         let after = plan.apply(&self.model).blocks;
         let differs = (0..after.len()).find(|&l| self.widths.get(l) != Some(&after[l]));
         bail_if(differs.is_some() || self.widths.len() != after.len(), || {
             Fault::data("`widths` does not say how many units `blocks` keeps")
                 .at(format!("block {}", differs.unwrap_or(after.len())))
-                .help("the file was edited: export it again")
+                .help(EDITED)
         })?;
         let removed = plan.removed_params(&self.model);
         bail_if(self.removed_params != removed, || {
             Fault::data(format!("`removed_params` is {}, but the plan removes {removed}", self.removed_params))
-                .help("the file was edited: export it again")
+                .help(EDITED)
         })
     }
 
@@ -181,6 +182,7 @@ impl PlanFile {
     }
 }
 
+const EDITED: &str = "the file was edited: export it again";
 const HELP: &str = "a portable plan is written by `oops export-plan PIPELINE.yaml STAGE`";
 
 /// What differs between the shapes of two models, in words; long lists are cut.
@@ -258,7 +260,11 @@ mod tests {
         assert!(refused("{\"version\":1,\"blocks\":[]}").contains("not a portable plan"));
         assert!(edited("\"version\": 1", "\"version\": 2").contains("version 2 of the plan format is not known"));
         assert!(edited("[0,3,5]", "[0,5,3]").contains("`ffn` must hold ascending indices below 6, but 3 follows 5"));
-        assert!(edited("[0,3,5]", "[0,3,6]").contains("but holds 6 at: plan of block 0"), "{}", edited("[0,3,5]", "[0,3,6]"));
+        assert!(
+            edited("[0,3,5]", "[0,3,6]").contains("but holds 6 at: plan of block 0"),
+            "{}",
+            edited("[0,3,5]", "[0,3,6]")
+        );
         assert!(edited("[0,3,5]", "[0,3]").contains("`widths` does not say"));
         assert!(edited("[0,3,5]", "[0,3,-1]").contains("not a plan: invalid value"));
         assert!(edited("\"method\"", "\"methods\"").contains("unknown field `methods`"));

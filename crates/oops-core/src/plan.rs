@@ -64,8 +64,9 @@ impl BlockPlan {
             ("query_heads", &self.query_heads, dims.query_heads),
             ("ffn", &self.ffn, dims.ffn),
         ] {
-            let wrong = |what: String| Fault::data(format!("`{name}` must hold ascending indices below {bound}, but {what}"));
-            if let Some(pair) = list.windows(2).find(|w| w[0] >= w[1]) {
+            let wrong =
+                |what: String| Fault::data(format!("`{name}` must hold ascending indices below {bound}, but {what}"));
+            if let Some(pair) = list.windows(2).find(|w| w[0] >= w[1]).map(<[u32]>::to_vec) {
                 return Err(wrong(format!("{} follows {}", pair[1], pair[0])));
             }
             if let Some(index) = list.last().filter(|&&i| i as usize >= bound) {

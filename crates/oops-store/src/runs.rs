@@ -154,7 +154,8 @@ mod tests {
         assert_eq!(store.runs(), runs);
         // A log of an older version has no outcome, a damaged one is passed over.
         let folder = store.run_folder(Path::new("p.yaml"));
-        fs::write(folder.join("00000000000000000007.json"), r#"{"pipeline":"p.yaml","overrides":[],"keys":{}}"#).unwrap();
+        fs::write(folder.join("00000000000000000007.json"), r#"{"pipeline":"p.yaml","overrides":[],"keys":{}}"#)
+            .unwrap();
         fs::write(folder.join("00000000000000000008.json"), "{").unwrap();
         let last = store.runs().pop().unwrap();
         assert_eq!((last.at_unix_us, last.log.outcome), (7, None));

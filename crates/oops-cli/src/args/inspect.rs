@@ -88,6 +88,13 @@ pub(crate) struct Table {
     /// Sort by this column, downwards with a minus before it.
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     pub(crate) sort: Option<String>,
+    #[command(flatten)]
+    pub(crate) form: TableForm,
+}
+
+/// How a table is printed; without any, as aligned columns.
+#[derive(Debug, Args)]
+pub(crate) struct TableForm {
     /// Print comma-separated values with all digits.
     #[arg(long, group = "form")]
     pub(crate) csv: bool,

@@ -4,14 +4,12 @@ use clap::CommandFactory as _;
 
 use crate::{
     args::{Cli, Completions},
-    open::Answer,
     terminal::out,
 };
 
-/// Runs the command.
-pub(crate) fn completions(args: &Completions) -> Answer {
+/// Prints the script.
+pub(crate) fn completions(args: &Completions) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "oops", &mut script);
     out(String::from_utf8_lossy(&script).trim_end());
-    Ok(0)
 }

@@ -38,7 +38,12 @@ fn plan_file(shelf: &Shelf, entry: &Entry) -> Result<PlanFile> {
         Fault::config(format!("`{}` makes {kind}, not a plan", entry.name)).help(format!("plans: {plans}"))
     })?;
     let ancestry = shelf.ancestry(entry);
-    PlanFile::of(&entry.artifact, model(&ancestry), ancestry.iter().map(|e| step(e)).collect(), env!("CARGO_PKG_VERSION"))
+    PlanFile::of(
+        &entry.artifact,
+        model(&ancestry),
+        ancestry.iter().map(|e| step(e)).collect(),
+        env!("CARGO_PKG_VERSION"),
+    )
 }
 
 /// The model that a plan is for: the last of its ancestry that others were made from as `model`.

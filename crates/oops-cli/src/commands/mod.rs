@@ -36,7 +36,10 @@ pub(crate) fn dispatch(cli: &Cli) -> Answer {
         Command::Diff(args) => diff::diff(args, cache, &registry),
         Command::ExportPlan(args) => export_plan::export_plan(args, cache, &registry),
         Command::Schema(args) => schema::schema(args, &registry),
-        Command::Completions(args) => completions::completions(args),
+        Command::Completions(args) => {
+            completions::completions(args);
+            Ok(0)
+        }
         Command::Verify => verify::verify(cache),
         Command::Data(args) => data::data(args),
         Command::Stages(args) => stages::stages(args, &registry),

@@ -48,7 +48,11 @@ fn object(stage: &dyn AnyStage, whole: bool) -> Value {
 
 fn describe(stage: &dyn AnyStage) -> String {
     let mut lines = vec![format!("{} (version {}): {}", stage.name(), stage.version(), stage.about()), String::new()];
-    lines.extend(docs::doc(stage.name()).map(|doc| format!("  {}\n", doc.replace('\n', "\n  "))));
+    // The first line of many is the name alone.
+    let doc = docs::doc(stage.name()).unwrap_or_default();
+    let doc = doc.strip_prefix(&format!("`{}`\n", stage.name())).unwrap_or(&doc).trim();
+    lines.extend(doc.lines().map(|l| format!("  {l}").trim_end().to_owned()));
+    lines.push(String::new());
     lines.push(format!("makes: {}", stage.output()));
     if stage.seeded() {
         lines.push("depends on defaults.seed".to_owned());
@@ -83,12 +87,20 @@ impl Param {
     fn text(&self) -> String {
         let default = match &self.default {
             _ if self.required => "required".to_owned(),
-            Some(value) if !value.is_null() => format!("default {}", value.as_str().map_or(value.to_string(), str::to_owned)),
+            Some(value) if !value.is_null() => {
+                format!("default {}", value.as_str().map_or(value.to_string(), str::to_owned))
+            }
             _ => "optional".to_owned(),
         };
-        let words = self.words.iter().map(|(word, doc)| format!("\n      - {word}: {doc}")).collect::<String>();
+        let words =
+            self.words.iter().map(|(word, doc)| format!("\n      - {word}: {doc}")).collect::<Vec<_>>().concat();
         let unkeyed = if self.keyed { "" } else { "\n      Changes no result: another value reruns nothing." };
-        format!("  {}: {} ({default})\n      {}{words}{unkeyed}", self.name, self.takes, self.doc.replace('\n', "\n      "))
+        format!(
+            "  {}: {} ({default})\n      {}{words}{unkeyed}",
+            self.name,
+            self.takes,
+            self.doc.replace('\n', "\n      ")
+        )
     }
 
     fn json(&self) -> Value {
@@ -101,22 +113,35 @@ impl Param {
 
 fn params(stage: &dyn AnyStage) -> Vec<Param> {
     let schema = stage.schema();
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let keyed = |name: &str| {
-        let one = Value::Object(Map::from_iter([(name.to_owned(), Value::Null)]));
-        stage.keyed(&one).get(name).is_some()
-    };
-    let properties = schema["properties"].as_object().into_iter().flatten();
-    let param = |(name, p): (&String, &Value)| Param {
-        name: name.clone(),
-        takes: type_of(p, &schema),
-        default: p.get("default").cloned(),
-        required: required.contains(&name.as_str()),
-        doc: p["description"].as_str().unwrap_or_default().to_owned(),
-        keyed: keyed(name),
-        words: words_of(p, &schema),
-    };
-    properties.map(param).collect()
+    let mut out = Vec::new();
+    collect("", &schema, &schema, &mut out);
+    for param in &mut out {
+        let whole = param.name.split('.').next().unwrap_or_default();
+        let one = Value::Object(Map::from_iter([(whole.to_owned(), Value::Null)]));
+        param.keyed = stage.keyed(&one).get(whole).is_some();
+    }
+    out
+}
+
+/// The parameters of an object; those of an object in it under dotted names.
+fn collect(path: &str, object: &Value, schema: &Value, out: &mut Vec<Param>) {
+    let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, p) in object["properties"].as_object().into_iter().flatten() {
+        let inner = p["$ref"].as_str().and_then(|r| r.rsplit('/').next()).map_or(p, |def| &schema["$defs"][def]);
+        if inner["properties"].is_object() {
+            collect(&format!("{path}{name}."), inner, schema, out);
+            continue;
+        }
+        out.push(Param {
+            name: format!("{path}{name}"),
+            takes: type_of(p, schema),
+            default: p.get("default").cloned(),
+            required: required.contains(&name.as_str()),
+            doc: p["description"].as_str().unwrap_or_default().to_owned(),
+            keyed: true,
+            words: words_of(p, schema),
+        });
+    }
 }
 
 /// The words of an enumeration that have a line of their own.

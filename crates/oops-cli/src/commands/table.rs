@@ -23,6 +23,8 @@ use crate::{
 struct Row {
     labels: Vec<(&'static str, Role, Value)>,
     shelf: Shelf,
+    /// The one model, beside the dense one, whose figures count; all if none is named.
+    judged: Option<String>,
 }
 
 /// Runs the command.
@@ -32,7 +34,8 @@ pub(crate) fn table(args: &Table, cache: Option<&Path>, registry: &Registry) -> 
     let mut rows = Vec::new();
     for file in &args.files {
         let several = args.files.len() > 1;
-        let found = if Sweep::is_sweep(file) { cells(file, several, &store, registry)? } else { runs(file, several, &store)? };
+        let found =
+            if Sweep::is_sweep(file) { cells(file, several, &store, registry)? } else { runs(file, several, &store)? };
         rows.extend(found);
     }
     let mut grid = grid(&rows)?;
@@ -48,13 +51,13 @@ pub(crate) fn table(args: &Table, cache: Option<&Path>, registry: &Registry) -> 
 }
 
 fn print(args: &Table, grid: &Grid) {
-    if args.json {
+    if args.form.json {
         return out(&grid.json().to_string());
     }
-    if args.csv {
+    if args.form.csv {
         return out(grid.csv().trim_end());
     }
-    out((if args.md { grid.markdown() } else { grid.plain() }).trim_end());
+    out((if args.form.md { grid.markdown() } else { grid.plain() }).trim_end());
     if !grid.notes.is_empty() {
         out(&format!("\n{}", grid.notes.join("\n")));
     }
@@ -84,7 +87,7 @@ fn runs(file: &Path, several: bool, store: &Store) -> Result<Vec<Row>> {
             ("revision", Role::Circumstance, json!(outcome.and_then(|o| o.revision.as_ref()))),
             ("failed", Role::Label, failed),
         ];
-        rows.push(Row { labels, shelf: Shelf::of_run(store, &run.id, &run.log)? });
+        rows.push(Row { labels, shelf: Shelf::of_run(store, &run.id, &run.log)?, judged: None });
     }
     if rows.is_empty() {
         return Err(Fault::data(format!("no run of {} is written down in {}", file.display(), store.root().display()))
@@ -110,13 +113,14 @@ fn cells(file: &Path, several: bool, store: &Store, registry: &Registry) -> std:
             ("seed", Role::Label, json!(cell.seed)),
             ("not run", Role::Label, shelf.missing.first().map_or(Value::Null, |m| json!(m))),
         ];
-        rows.push(Row { labels, shelf });
+        let judged = Some(judged.graph.nodes[judged.model].name.clone());
+        rows.push(Row { labels, shelf, judged });
     }
     Ok(rows)
 }
 
 fn grid(rows: &[Row]) -> Result<Grid> {
-    let all: Vec<Vec<Figure>> = rows.iter().map(|r| figures(&r.shelf)).collect::<Result<_>>()?;
+    let all: Vec<Vec<Figure>> = rows.iter().map(own_figures).collect::<Result<_>>()?;
     let mut protocols = Protocols::default();
     let lines: Vec<Vec<(String, Role, Value)>> =
         rows.iter().zip(&all).map(|(row, own)| line(row, own, &all, &mut protocols)).collect();
@@ -132,14 +136,25 @@ fn grid(rows: &[Row]) -> Result<Grid> {
     Ok(grid)
 }
 
+fn own_figures(row: &Row) -> Result<Vec<Figure>> {
+    let mut own = figures(&row.shelf)?;
+    own.retain(|f| !f.made || row.judged.as_ref().is_none_or(|judged| f.model == *judged));
+    Ok(own)
+}
+
 fn line(row: &Row, own: &[Figure], all: &[Vec<Figure>], protocols: &mut Protocols) -> Vec<(String, Role, Value)> {
     let mut line: Vec<(String, Role, Value)> =
         row.labels.iter().map(|(name, role, value)| ((*name).to_owned(), *role, value.clone())).collect();
     line.extend(parameters(&row.shelf).into_iter().map(|(name, value)| (name, Role::Parameter, value)));
     for figure in own {
-        let made: BTreeSet<&str> = all.iter().flatten().filter(|f| f.made && f.instance == figure.instance).map(|f| f.model.as_str()).collect();
-        let role = if figure.made { Role::Figure } else { Role::Constant };
-        line.push((figure.name(made.len() == 1), role, figure.value.clone()));
+        let same = all.iter().flatten().filter(|f| f.made && f.instance == figure.instance);
+        let models: BTreeSet<&str> = same.map(|f| f.model.as_str()).collect();
+        let role = match (figure.made, figure.is_main()) {
+            (true, true) => Role::Figure,
+            (true, false) => Role::Aside,
+            (false, _) => Role::Reference,
+        };
+        line.push((figure.name(row.judged.is_some() || models.len() == 1), role, figure.value.clone()));
         if let Some(number) = protocols.number(figure) {
             let name = format!("{}.protocol", figure.instance);
             if !line.iter().any(|(n, ..)| *n == name) {
@@ -148,7 +163,8 @@ fn line(row: &Row, own: &[Figure], all: &[Vec<Figure>], protocols: &mut Protocol
         }
     }
     let seconds: f64 = row.shelf.entries.iter().map(|e| e.record.provenance.wall_s).sum();
-    line.push(("seconds".to_owned(), Role::Figure, json!(seconds)));
+    let whole = row.shelf.missing.is_empty();
+    line.push(("seconds".to_owned(), Role::Figure, if whole { json!(seconds) } else { Value::Null }));
     line
 }
 

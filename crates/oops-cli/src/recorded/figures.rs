@@ -25,11 +25,16 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
+    /// Whether it is the figure that a measuring stage is for.
+    pub(crate) fn is_main(&self) -> bool {
+        self.what == MAIN
+    }
+
     /// Its name among those of a run: the measured stage is left out where only one model was made (`alone`), the figure
     /// where it is the one that the stage is for.
     pub(crate) fn name(&self, alone: bool) -> String {
         let model = (!(alone && self.made)).then_some(self.model.as_str());
-        let what = (self.what != MAIN).then_some(self.what.as_str());
+        let what = (!self.is_main()).then_some(self.what.as_str());
         [Some(self.instance.as_str()), model, what].into_iter().flatten().collect::<Vec<_>>().join(".")
     }
 }
@@ -42,7 +47,9 @@ pub(crate) fn figures(shelf: &Shelf) -> Result<Vec<Figure>> {
         for (i, row) in metrics.models.iter().enumerate() {
             let digest = metrics.model(i)?;
             let made = shelf.by_digest(&digest).is_none_or(|e| !e.made.inputs.is_empty());
-            for (what, value) in row.iter().filter(|(what, v)| *what != "model_digest" && v.is_number()) {
+            let mut numbers: Vec<_> = row.iter().filter(|(what, v)| *what != "model_digest" && v.is_number()).collect();
+            numbers.sort_by_key(|(what, _)| *what != MAIN);
+            for (what, value) in numbers {
                 out.push(Figure {
                     instance: entry.name.clone(),
                     model: shelf.label(&digest),

@@ -99,9 +99,14 @@ impl Shelf {
 
     /// What a walk resolved.
     pub(crate) fn of_results(graph: &Graph<'_>, results: &BTreeMap<usize, Resolved>) -> Result<Self> {
-        let entry =
-            |(i, r): (&usize, &Resolved)| Entry::new(&graph.nodes[*i].name, r.key, r.record.clone(), r.artifact.clone());
-        Ok(Self { title: String::new(), entries: results.iter().map(entry).collect::<Result<_>>()?, missing: Vec::new() })
+        let entry = |(i, r): (&usize, &Resolved)| {
+            Entry::new(&graph.nodes[*i].name, r.key, r.record.clone(), r.artifact.clone())
+        };
+        Ok(Self {
+            title: String::new(),
+            entries: results.iter().map(entry).collect::<Result<_>>()?,
+            missing: Vec::new(),
+        })
     }
 
     /// The result of an instance.
@@ -113,8 +118,11 @@ impl Shelf {
                     .help("run the pipeline again to make it");
             }
             let near = nearest(name, names.iter().copied()).map(|n| format!("did you mean `{n}`? "));
-            Fault::config(format!("no stage of the run is called `{name}`"))
-                .help(format!("{}stages: {}", near.unwrap_or_default(), names.join(", ")))
+            Fault::config(format!("no stage of the run is called `{name}`")).help(format!(
+                "{}stages: {}",
+                near.unwrap_or_default(),
+                names.join(", ")
+            ))
         })
     }
 

@@ -33,7 +33,8 @@ pub(crate) fn find(store: &Store, word: &str) -> Result<LoggedRun> {
         1 => Ok(runs.swap_remove(0)),
         n => {
             let ids: Vec<&str> = runs.iter().map(|r| r.id.as_str()).collect();
-            Err(Fault::config(format!("{n} runs begin with `{word}`")).help(format!("give more digits: {}", ids.join(", "))))
+            Err(Fault::config(format!("{n} runs begin with `{word}`"))
+                .help(format!("give more digits: {}", ids.join(", "))))
         }
     }
 }

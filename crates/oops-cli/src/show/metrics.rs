@@ -55,7 +55,7 @@ pub(super) fn text(shelf: &Shelf, entry: &Entry) -> Result<String> {
     let rows = names(shelf, &metrics)?.into_iter().zip(&metrics.models).map(row);
     let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
     let protocol = metrics.protocol.iter().map(|(k, v)| format!("{k}: {}", self::cell(v)));
-    Ok(format!("{}\n\n{}", oops_report::plain(&lines), protocol.collect::<Vec<_>>().join("\n")))
+    Ok(format!("{}\n\n{}", oops_report::plain(&lines, &|c| c == 0), protocol.collect::<Vec<_>>().join("\n")))
 }
 
 fn cell(value: &Value) -> String {

@@ -14,7 +14,8 @@ pub(super) fn view(entry: &Entry) -> Result<View> {
     let dims: ModelDims = serde_json::from_value(own)
         .map_err(|e| oops_core::Fault::data(format!("`{}` does not say its dimensions: {e}", entry.name)))?;
     let said = |name: &str| summary.get(name).filter(|v| v.is_string()).cloned().unwrap_or_default();
-    let tokens = summary.get("tokens").map_or(Value::Null, |t| json!(format!("{} to fit, {} held out", t["fit"], t["heldout"])));
+    let tokens =
+        summary.get("tokens").map_or(Value::Null, |t| json!(format!("{} to fit, {} held out", t["fit"], t["heldout"])));
     let view = View::default()
         .fact("method", said("method"))
         .fact("fitted on", said("stream"))
@@ -27,7 +28,8 @@ pub(super) fn view(entry: &Entry) -> Result<View> {
         .fact("KV bytes per token (f16)", dims.kv_bytes_per_token(2));
     let view = widths(view, &dims);
     let view = records(view, &summary, "modules", "repairs (relative squared error)", &MODULES);
-    let view = records(view, &summary, "blocks", "distillation, block by block (relative error on held-out tokens)", &BLOCKS);
+    let view =
+        records(view, &summary, "blocks", "distillation, block by block (relative error on held-out tokens)", &BLOCKS);
     Ok(training(view, summary.get("training")))
 }
 
@@ -67,10 +69,21 @@ fn widths(view: View, dims: &ModelDims) -> View {
         }
         let b = dims.blocks[l];
         let which = if from == l { json!(l) } else { json!(format!("{from}–{l}")) };
-        rows.push(vec![which, json!(b.query_heads), json!(b.kv_heads), json!(b.head_dim), json!(b.ffn), json!(dims.block_params(l))]);
+        rows.push(vec![
+            which,
+            json!(b.query_heads),
+            json!(b.kv_heads),
+            json!(b.head_dim),
+            json!(b.ffn),
+            json!(dims.block_params(l)),
+        ]);
         from = l + 1;
     }
-    view.table("widths", &["block", "query heads", "KV heads", "channels per head", "FFN channels", "weights per block"], rows)
+    view.table(
+        "widths",
+        &["block", "query heads", "KV heads", "channels per head", "FFN channels", "weights per block"],
+        rows,
+    )
 }
 
 fn records(view: View, summary: &Map<String, Value>, key: &str, title: &str, columns: &Columns) -> View {
@@ -109,6 +122,9 @@ fn training(view: View, training: Option<&Value>) -> View {
         .fact("divergence before (nats per held-out token)", said("divergence_before"))
         .fact("divergence after", said("divergence_after"))
         .fact("learning rate", said("learning_rate"))
-        .fact("steps", format!("{} of {}, best {}", training["steps"], training["steps_planned"], training["best_step"]))
+        .fact(
+            "steps",
+            format!("{} of {}, best {}", training["steps"], training["steps_planned"], training["best_step"]),
+        )
         .table("training", &["step", "loss", "held-out divergence"], rows)
 }

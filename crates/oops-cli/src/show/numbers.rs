@@ -9,7 +9,9 @@ pub(super) fn range(values: &[f64]) -> [Value; 3] {
     let middle = sorted.len() / 2;
     match sorted.len() {
         0 => [Value::Null, Value::Null, Value::Null],
-        n if n % 2 == 0 => [json!(sorted[0]), json!(f64::midpoint(sorted[middle - 1], sorted[middle])), json!(sorted[n - 1])],
+        n if n % 2 == 0 => {
+            [json!(sorted[0]), json!(f64::midpoint(sorted[middle - 1], sorted[middle])), json!(sorted[n - 1])]
+        }
         n => [json!(sorted[0]), json!(sorted[middle]), json!(sorted[n - 1])],
     }
 }

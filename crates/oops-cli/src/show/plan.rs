@@ -35,14 +35,18 @@ pub(super) fn view(artifact: &Artifact) -> Result<View> {
         let said = per_block.iter().map(|(_, list)| list[l].clone());
         [json!(l)].into_iter().chain(widths).chain([json!(format!("{kept:.1} %"))]).chain(said).collect()
     };
-    let view = View::default().table("widths", &columns, (0..blocks).map(row).collect()).fact("method", info.method.as_str());
-    let view = view.fact("removed", format!(
-        "{:.2} % of the decoder's weights asked for, {:.2} % removed ({} of {})",
-        100.0 * info.remove_fraction,
-        100.0 * info.removed_fraction,
-        info.removed_params,
-        info.before.decoder_params(),
-    ));
+    let view =
+        View::default().table("widths", &columns, (0..blocks).map(row).collect()).fact("method", info.method.as_str());
+    let view = view.fact(
+        "removed",
+        format!(
+            "{:.2} % of the decoder's weights asked for, {:.2} % removed ({} of {})",
+            100.0 * info.remove_fraction,
+            100.0 * info.removed_fraction,
+            info.removed_params,
+            info.before.decoder_params(),
+        ),
+    );
     Ok(details(view, &info.details, blocks))
 }
 
@@ -60,7 +64,8 @@ fn per_block(details: &Value, blocks: usize) -> Vec<(String, Vec<Value>)> {
 fn details(mut view: View, details: &Value, blocks: usize) -> View {
     for (name, value) in details.as_object().into_iter().flatten() {
         let title = name.replace('_', " ");
-        let records: Vec<&Map<String, Value>> = value.as_array().into_iter().flatten().filter_map(Value::as_object).collect();
+        let records: Vec<&Map<String, Value>> =
+            value.as_array().into_iter().flatten().filter_map(Value::as_object).collect();
         view = if let Some(first) = records.first() {
             let columns: Vec<&str> = first.keys().map(String::as_str).collect();
             let cell = |r: &Map<String, Value>, c: &str| r.get(c).cloned().unwrap_or_default();

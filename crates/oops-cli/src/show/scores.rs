@@ -17,13 +17,17 @@ pub(super) fn view(entry: &Entry) -> Result<View> {
         vec![json!(l), json!(kind), json!(units.score.len()), json!(protected), least, median, most, share]
     };
     let rows = blocks.iter().enumerate();
-    let rows = rows.flat_map(|(l, b)| [row(l, info.attention_unit, &b.attention), row(l, UnitKind::FfnChannel, &b.ffn)]);
+    let rows =
+        rows.flat_map(|(l, b)| [row(l, info.attention_unit, &b.attention), row(l, UnitKind::FfnChannel, &b.ffn)]);
     let columns = ["block", "unit", "units", "protected", "least", "median", "greatest", "OWL share"];
     Ok(View::default()
         .fact("method", info.method.as_str())
-        .fact("scale", match info.scale {
-            oops_artifact::Scale::Standardized => "standardised per block and kind",
-            oops_artifact::Scale::Damage => "damage, compared per weight that goes",
-        })
+        .fact(
+            "scale",
+            match info.scale {
+                oops_artifact::Scale::Standardized => "standardised per block and kind",
+                oops_artifact::Scale::Damage => "damage, compared per weight that goes",
+            },
+        )
         .table("scores (higher = keep)", &columns, rows.collect()))
 }

@@ -24,8 +24,16 @@ pub(super) fn view(entry: &Entry) -> Result<View> {
         .fact("Gram matrices", info.gram)
         .fact("outlier token", format!("|x| above {} times the RMS of its row", info.outlier_rms))
         .fact("massive dimension", format!("max|x| above {} times the median RMS of all", info.massive_ratio))
-        .table("sites (all tokens)", &["block", "site", "channels", "outlier tokens per channel", "kurtosis median", "kurtosis max", "max|x|"], sites)
-        .table("residual stream behind the block", &["block", "massive tokens", "OWL share", "max|x|", "massive dimensions"], residual))
+        .table(
+            "sites (all tokens)",
+            &["block", "site", "channels", "outlier tokens per channel", "kurtosis median", "kurtosis max", "max|x|"],
+            sites,
+        )
+        .table(
+            "residual stream behind the block",
+            &["block", "massive tokens", "OWL share", "max|x|", "massive dimensions"],
+            residual,
+        ))
 }
 
 fn site_row(entry: &Entry, l: usize, site: Site) -> Result<Vec<Value>> {
@@ -48,5 +56,11 @@ fn residual_row(entry: &Entry, l: usize) -> Result<Vec<Value>> {
     let named = if more > 0 { format!("{named} and {more} more") } else { named };
     let peak = table.f32("residual_max_abs")?.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
     let named = if named.is_empty() { Value::Null } else { json!(named) };
-    Ok(vec![json!(l), first(json!(table.u32("massive_tokens")?)), first(json!(table.f64("outlier_share")?)), first(json!(peak)), named])
+    Ok(vec![
+        json!(l),
+        first(json!(table.u32("massive_tokens")?)),
+        first(json!(table.f64("outlier_share")?)),
+        first(json!(peak)),
+        named,
+    ])
 }

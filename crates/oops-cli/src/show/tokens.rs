@@ -18,14 +18,18 @@ pub(super) fn view(shelf: &Shelf, entry: &Entry) -> Result<View> {
     let set = TokenSet::read(&entry.artifact)?;
     let info = &set.info;
     let lengths: Vec<f64> = set.sequences.iter().map(|s| s.len() as f64).collect();
-    let [least, median, greatest] = range(&lengths);
     let tokenizer = tokenizer(shelf, entry);
     let row = |(i, (tokens, offset)): (usize, (&Vec<u32>, &u64))| {
         let first = &tokens[..tokens.len().min(TOKENS)];
         let text = tokenizer.as_ref().and_then(|t| t.decode(first).ok());
         let ids = || first.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
         let more = if tokens.len() > TOKENS { "…" } else { "" };
-        vec![json!(i), json!(offset), json!(tokens.len()), json!(format!("{}{more}", text.map_or_else(ids, |t| t.escape_debug().collect())))]
+        vec![
+            json!(i),
+            json!(offset),
+            json!(tokens.len()),
+            json!(format!("{}{more}", text.map_or_else(ids, |t| t.escape_debug().collect()))),
+        ]
     };
     let rows = set.sequences.iter().zip(&set.offsets).enumerate().take(SEQUENCES).map(row).collect();
     Ok(View::default()
@@ -36,14 +40,14 @@ pub(super) fn view(shelf: &Shelf, entry: &Entry) -> Result<View> {
         .fact("BOS", info.bos)
         .fact("sequences", info.sequences)
         .fact("tokens", info.tokens)
-        .fact("tokens per sequence", lengths_shown(&least, &median, &greatest))
+        .fact("tokens per sequence", lengths_shown(&range(&lengths)))
         .fact("vocabulary", info.vocab)
         .table("first sequences", &["sequence", "at token", "tokens", "text"], rows))
 }
 
-fn lengths_shown(least: &Value, median: &Value, greatest: &Value) -> Value {
-    let whole = |v: &Value| v.as_f64().unwrap_or_default();
-    if least == greatest { json!(whole(least)) } else { json!(format!("{}–{}, median {}", whole(least), whole(greatest), whole(median))) }
+fn lengths_shown(range: &[Value; 3]) -> String {
+    let [least, median, greatest] = range.each_ref().map(|v| v.as_f64().unwrap_or_default() as usize);
+    if least == greatest { format!("{least}") } else { format!("{least}–{greatest}, median {median}") }
 }
 
 /// The tokenizer of the model that the set was made with; none if that is gone.

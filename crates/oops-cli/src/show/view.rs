@@ -25,7 +25,7 @@ impl View {
         let columns = columns.iter().map(|c| ((*c).to_owned(), Role::Label)).collect();
         let mut grid = Grid { columns, rows, notes: Vec::new() };
         grid.only_changed();
-        if !grid.rows.is_empty() {
+        if !grid.rows.is_empty() && !grid.columns.is_empty() {
             self.tables.push((title.to_owned(), grid));
         }
         self
@@ -49,6 +49,7 @@ fn fact(value: &Value) -> String {
     match value {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
+        Value::Array(list) => list.iter().map(fact).collect::<Vec<_>>().join(", "),
         other => short(other),
     }
 }

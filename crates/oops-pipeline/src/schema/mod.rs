@@ -85,7 +85,8 @@ fn case(stage: &dyn AnyStage) -> Value {
     let with = params::of(stage);
     let needs = |name: &'static str, needed: bool| needed.then_some(name);
     let with_needed = with["required"].as_array().is_some_and(|r| !r.is_empty());
-    let required: Vec<&str> = [needs("in", !open.is_empty()), needs("with", with_needed)].into_iter().flatten().collect();
+    let required: Vec<&str> =
+        [needs("in", !open.is_empty()), needs("with", with_needed)].into_iter().flatten().collect();
     json!({
         "if": { "properties": { "use": { "const": stage.name() } }, "required": ["use"] },
         "then": {

@@ -68,9 +68,13 @@ fn refuses(schema: Value, folder: &str, unseen: &[&str]) {
     let mut seen = Vec::new();
     for path in files(Path::new(folder)) {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        // What is no YAML, or says a key twice, an editor marks without a schema.
+        // What is no YAML an editor marks without a schema; keys that are said twice too.
         let objection = value(&path).map(|v| schema.objection(&v).is_some());
-        assert_eq!(objection, if unseen.contains(&name.as_str()) { Some(false) } else { objection.and(Some(true)) }, "{name}");
+        assert_eq!(
+            objection,
+            if unseen.contains(&name.as_str()) { Some(false) } else { objection.and(Some(true)) },
+            "{name}"
+        );
         seen.push(name);
     }
     assert!(unseen.iter().all(|u| seen.iter().any(|s| s == u)), "a file of {unseen:?} is gone");
@@ -83,6 +87,8 @@ fn broken_pipelines_are_refused_where_a_schema_can_see_it() {
         "check-of-an-input",
         "cycle",
         "cycle-of-one",
+        "duplicate-parameter",
+        "duplicate-stage",
         "missing-file",
         "template",
         "unknown-instance",
@@ -95,6 +101,7 @@ fn broken_pipelines_are_refused_where_a_schema_can_see_it() {
 fn broken_sweeps_are_refused_where_a_schema_can_see_it() {
     let unseen = [
         "cycle-by-a-row",
+        "duplicate-row",
         "figure-that-measures-nothing",
         "figure-unknown",
         "judge-not-said",

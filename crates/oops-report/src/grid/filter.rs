@@ -46,7 +46,9 @@ impl Filter {
     }
 
     fn needs_numbers(&self) -> Fault {
-        Fault::config(format!("`{}` compares what is no number", self.text)).at("--filter").help("use = or != for words")
+        Fault::config(format!("`{}` compares what is no number", self.text))
+            .at("--filter")
+            .help("use = or != for words")
     }
 
     /// Whether a value passes; a row without a value passes nothing.

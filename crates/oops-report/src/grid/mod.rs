@@ -21,8 +21,10 @@ pub enum Role {
     Parameter,
     /// Came out.
     Figure,
-    /// Came out, but says nothing where all rows agree (the dense model's size).
-    Constant,
+    /// Came out too, but says nothing where all of several rows agree.
+    Aside,
+    /// Of what all rows are compared with (the dense model): worth showing where it differs.
+    Reference,
 }
 
 /// A table; all rows have one value per column, null where the row has none.
@@ -50,7 +52,7 @@ impl Grid {
             Role::Label => 0,
             Role::Circumstance => 1,
             Role::Parameter => 2,
-            Role::Figure | Role::Constant => 3,
+            Role::Figure | Role::Aside | Role::Reference => 3,
         };
         columns.sort_by_key(|(_, role)| order(*role));
         let value = |row: &Vec<(String, Role, Value)>, name: &str| {
@@ -66,8 +68,11 @@ impl Grid {
         self.columns.iter().position(|(n, _)| *n == short).ok_or_else(|| {
             let names: Vec<&str> = self.columns.iter().map(|(n, _)| n.as_str()).collect();
             let near = nearest(&short, names.iter().copied()).map(|n| format!("did you mean `{n}`? "));
-            Fault::config(format!("no column is called `{name}`"))
-                .help(format!("{}columns: {}", near.unwrap_or_default(), names.join(", ")))
+            Fault::config(format!("no column is called `{name}`")).help(format!(
+                "{}columns: {}",
+                near.unwrap_or_default(),
+                names.join(", ")
+            ))
         })
     }
 
@@ -97,14 +102,25 @@ impl Grid {
         Ok(())
     }
 
-    /// Drops what says nothing: parameters and constants on which all rows agree, circumstances, empty columns.
+    /// Drops what says nothing: all but names and figures on which all rows agree, circumstances, empty columns.
     pub fn only_changed(&mut self) {
+        if self.rows.is_empty() {
+            return;
+        }
         let differs = |c: usize| self.rows.iter().any(|r| r[c] != self.rows[0][c]);
         let some = |c: usize| self.rows.iter().any(|r| !r[c].is_null());
-        let worth = |(c, (_, role)): (usize, &(String, Role))| match role {
+        // A row without the stage differs in the stage alone, not in everything that the stage is told.
+        let varies = |c: usize| {
+            let mut given = self.rows.iter().map(|r| &r[c]).filter(|v| !v.is_null());
+            let first = given.next();
+            given.any(|v| Some(v) != first)
+        };
+        let worth = |(c, (name, role)): (usize, &(String, Role))| match role {
             Role::Circumstance => false,
             Role::Label | Role::Figure => some(c),
-            Role::Parameter | Role::Constant => differs(c),
+            Role::Aside => differs(c) || (self.rows.len() == 1 && some(c)),
+            Role::Parameter if name.rsplit('.').next() == Some("use") => differs(c),
+            Role::Parameter | Role::Reference => varies(c),
         };
         let keep: Vec<bool> = self.columns.iter().enumerate().map(worth).collect();
         self.keep(&keep);
@@ -139,7 +155,8 @@ impl Grid {
 
     /// Aligned columns, one line per row.
     pub fn plain(&self) -> String {
-        table::plain(&self.lines(short))
+        let words = |c: usize| c == 0 || self.rows.iter().all(|r| r[c].is_null() || r[c].is_string());
+        table::plain(&self.lines(short), &words)
     }
 
     /// A Markdown table.
@@ -186,7 +203,7 @@ pub fn short(value: &Value) -> String {
 
 fn rounded(v: f64) -> String {
     match v.abs() {
-        a if a != 0.0 && (a < 1e-3 || a >= 1e5) => format!("{v:.3e}"),
+        a if a != 0.0 && !(1e-3..1e5).contains(&a) => format!("{v:.3e}"),
         a if a < 10.0 => format!("{v:.4}"),
         a if a < 100.0 => format!("{v:.2}"),
         _ => format!("{v:.1}"),
@@ -203,7 +220,8 @@ mod tests {
         let row = |run: &str, gamma: f64, quality: Value| {
             vec![
                 ("run".to_owned(), Role::Label, json!(run)),
-                ("dense.params".to_owned(), Role::Constant, json!(7)),
+                ("dense.params".to_owned(), Role::Reference, json!(7)),
+                ("size".to_owned(), Role::Aside, json!(9)),
                 ("quality".to_owned(), Role::Figure, quality),
                 ("plan.gamma".to_owned(), Role::Parameter, json!(gamma)),
                 ("plan.use".to_owned(), Role::Parameter, json!("select.qp")),
@@ -216,12 +234,32 @@ mod tests {
     #[test]
     fn only_what_differs_is_shown_and_rows_are_lines() {
         let mut grid = grid();
-        assert_eq!(grid.columns.iter().map(|c| c.0.as_str()).collect::<Vec<_>>()[..3], ["run", "plan.gamma", "plan.use"]);
+        assert_eq!(
+            grid.columns.iter().map(|c| c.0.as_str()).collect::<Vec<_>>()[..3],
+            ["run", "plan.gamma", "plan.use"]
+        );
         grid.only_changed();
-        assert_eq!(grid.plain(), "run  plan.gamma  quality\na           0.5    36.87\nb           1.0\nc           2.0      4.5");
+        assert_eq!(
+            grid.plain(),
+            "run  plan.gamma  quality\na           0.5    36.87\nb           1.0\nc           2.0      4.5"
+        );
         assert_eq!(grid.csv(), "run,plan.gamma,quality\na,0.5,36.8712\nb,1.0,\nc,2.0,4.5\n");
         assert_eq!(grid.json()[1], json!({ "run": "b", "plan.gamma": 1.0 }));
         assert!(grid.markdown().starts_with("| run | plan.gamma | quality |"));
+        let mut alone = self::grid();
+        alone.rows.truncate(1);
+        alone.only_changed();
+        assert_eq!(alone.plain(), "run  size  quality\na       9    36.87");
+    }
+
+    #[test]
+    fn a_stage_that_some_rows_lack_is_one_column() {
+        let cell = |name: &str, value: Value| (name.to_owned(), Role::Parameter, value);
+        let with = vec![cell("d.use", json!("distill.logits")), cell("d.steps", json!(9)), cell("p.gamma", json!(1))];
+        let without = vec![cell("p.gamma", json!(2))];
+        let mut grid = Grid::of(&[with, without], Vec::new());
+        grid.only_changed();
+        assert_eq!(grid.csv(), "d.use,p.gamma\ndistill.logits,1\n,2\n");
     }
 
     #[test]
@@ -232,7 +270,9 @@ mod tests {
         assert_eq!(names(&sorted), ["c", "a", "b"]);
         sorted.sort("-quality").unwrap();
         assert_eq!(names(&sorted), ["a", "c", "b"], "rows without a value stay last");
-        for (filter, left) in [("quality<40", vec!["a", "c"]), ("plan.with.gamma>=1", vec!["b", "c"]), ("run!=a", vec!["b", "c"])] {
+        for (filter, left) in
+            [("quality<40", vec!["a", "c"]), ("plan.with.gamma>=1", vec!["b", "c"]), ("run!=a", vec!["b", "c"])]
+        {
             let mut grid = grid();
             grid.filter(&Filter::parse(filter).unwrap()).unwrap();
             assert_eq!(names(&grid), left, "{filter}");

@@ -23,16 +23,18 @@ pub(super) fn figures(a: &Shelf, b: &Shelf) -> Result<Grid> {
         }
     });
     let find = |list: &'_ [Figure], wanted: &str| list.iter().position(|f| name(f) == wanted);
-    let rows = names.iter().map(|n| {
-        let (x, y) = (find(&old, n).map(|i| &old[i]), find(&new, n).map(|i| &new[i]));
+    let pairs = names.iter().map(|n| (n, find(&old, n).map(|i| &old[i]), find(&new, n).map(|i| &new[i])));
+    // What is known of the dense model is worth a line only where it differs.
+    let known = |x: Option<&Figure>, y: Option<&Figure>| {
+        x.zip(y).is_some_and(|(x, y)| !x.made && x.value == y.value && x.protocol == y.protocol)
+    };
+    let rows = pairs.filter(|(_, x, y)| !known(*x, *y)).map(|(n, x, y)| {
         let value = |f: Option<&Figure>| f.map_or(Value::Null, |f| f.value.clone());
         let [difference, ratio, note] = compared(x, y);
         vec![json!(n), value(x), value(y), difference, ratio, note]
     });
     let mut grid = table(&["figure", "old", "new", "difference", "ratio", "note"], rows.collect());
-    if !grid.rows.is_empty() {
-        grid.only_changed();
-    }
+    grid.only_changed();
     Ok(grid)
 }
 

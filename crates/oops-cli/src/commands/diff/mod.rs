@@ -95,8 +95,8 @@ fn side(word: &str, store: &Store, registry: &Registry) -> std::result::Result<S
         return Ok(Side::Results(shelf));
     }
     let run = find_run(store, word)?;
-    let set = run.log.overrides.iter().map(|o| format!(" {o}")).collect::<String>();
-    let title = format!("run {}, {} UTC, {}{set}", run.id, utc(run.at_unix_us / 1_000_000), shown(&run.log.pipeline));
+    let set = [vec![shown(&run.log.pipeline)], run.log.overrides.clone()].concat().join(" ");
+    let title = format!("run {}, {} UTC, {set}", run.id, utc(run.at_unix_us / 1_000_000));
     Ok(Side::Results(Shelf::of_run(store, &title, &run.log)?))
 }
 

@@ -102,10 +102,16 @@ pub(super) fn provenance(a: &PlanFile, b: &PlanFile) -> Section {
     let mut rows: Vec<Vec<Value>> =
         facts.into_iter().filter(|(_, x, y)| x != y).map(|(name, x, y)| vec![json!(name), x, y]).collect();
     for step in &a.made_by {
-        let Some(other) = b.made_by.iter().find(|s| s.instance == step.instance && s.stage == step.stage) else { continue };
+        let Some(other) = b.made_by.iter().find(|s| s.instance == step.instance && s.stage == step.stage) else {
+            continue;
+        };
         for (key, value) in step.params.as_object().into_iter().flatten().filter(|(k, v)| other.params[*k] != **v) {
             rows.push(vec![json!(format!("{}.{key}", step.instance)), value.clone(), other.params[key].clone()]);
         }
     }
-    Section { title: "provenance".to_owned(), grid: table(&["what", "old", "new"], rows), otherwise: "made the same way" }
+    Section {
+        title: "provenance".to_owned(),
+        grid: table(&["what", "old", "new"], rows),
+        otherwise: "made the same way",
+    }
 }

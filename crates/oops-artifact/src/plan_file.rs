@@ -260,11 +260,8 @@ mod tests {
         assert!(refused("{\"version\":1,\"blocks\":[]}").contains("not a portable plan"));
         assert!(edited("\"version\": 1", "\"version\": 2").contains("version 2 of the plan format is not known"));
         assert!(edited("[0,3,5]", "[0,5,3]").contains("`ffn` must hold ascending indices below 6, but 3 follows 5"));
-        assert!(
-            edited("[0,3,5]", "[0,3,6]").contains("but holds 6 at: plan of block 0"),
-            "{}",
-            edited("[0,3,5]", "[0,3,6]")
-        );
+        let outside = edited("[0,3,5]", "[0,3,6]");
+        assert!(outside.contains("below 6, but holds 6") && outside.contains("plan of block 0"), "{outside}");
         assert!(edited("[0,3,5]", "[0,3]").contains("`widths` does not say"));
         assert!(edited("[0,3,5]", "[0,3,-1]").contains("not a plan: invalid value"));
         assert!(edited("\"method\"", "\"methods\"").contains("unknown field `methods`"));

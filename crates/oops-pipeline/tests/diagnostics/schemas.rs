@@ -90,7 +90,6 @@ fn broken_pipelines_are_refused_where_a_schema_can_see_it() {
         "duplicate-parameter",
         "duplicate-stage",
         "missing-file",
-        "template",
         "unknown-instance",
         "wrong-port-kind",
     ];

@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask run|sweep|status|dag|show|verify|gc|export-cache|import-cache|stages|data …` builds the binary `oops` and becomes it;
+//! Developer tasks: `cargo xtask run|sweep|status|show|log|table|diff|verify|gc …` builds the binary `oops` and becomes it;
 //! `cargo xtask ci` becomes `.ci/run`. Prints nothing itself on stdout, which belongs to the command.
 
 use std::{
@@ -16,6 +16,12 @@ const COMMANDS: &[&str] = &[
     "status",
     "dag",
     "show",
+    "log",
+    "table",
+    "diff",
+    "export-plan",
+    "schema",
+    "completions",
     "verify",
     "gc",
     "export-cache",

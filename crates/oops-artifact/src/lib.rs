@@ -8,6 +8,7 @@ mod metrics;
 mod outliers;
 mod parquet_io;
 mod plan;
+mod plan_file;
 mod report;
 mod scores;
 mod stats;
@@ -25,6 +26,7 @@ pub use metrics::Metrics;
 pub use outliers::{ResidualStats, outliers_file, read_massive_dimensions, residual_file, tokens_file};
 pub use parquet_io::Table;
 pub use plan::{PlanInfo, read_plan, write_plan};
+pub use plan_file::{PlanFile, Step};
 pub use report::ReportTable;
 pub use scores::{BlockScores, Scale, Scores, ScoresInfo, UnitScores};
 pub use stats::{

@@ -1,4 +1,4 @@
-//! Plans as artifacts: `plan.json` (portable, see [`Plan`]) and what it was made for.
+//! Plans as artifacts: `plan.json` (see [`Plan`]) and what it was made for. To publish one, see [`crate::PlanFile`].
 
 use oops_core::{ModelDims, Plan, Result};
 use serde::{Deserialize, Serialize};

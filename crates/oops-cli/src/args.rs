@@ -1,5 +1,7 @@
 //! The command line.
 
+mod examples;
+mod inspect;
 mod store;
 
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use oops_stage::available_bytes;
 
 use crate::units::bytes;
 
+use self::examples::*;
+pub(crate) use self::inspect::*;
 pub(crate) use self::store::{ExportCache, Gc, ImportCache};
 
 const EXIT_CODES: &str = "\
@@ -41,10 +45,29 @@ pub(crate) enum Command {
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Status),
     /// Draw the graph.
+    #[command(after_help = DAG_EXAMPLES)]
     Dag(Dag),
-    /// Print what a stage made.
+    /// Print what a stage made, or what a run did.
     #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),
+    /// List the runs that were written down, newest first.
+    #[command(after_help = LOG_EXAMPLES)]
+    Log(Log),
+    /// Print all recorded runs of a pipeline, or the cells of a sweep, as one table.
+    #[command(after_help = TABLE_EXAMPLES)]
+    Table(Table),
+    /// Compare two runs, pipelines or plan files: parameters, stages, plans and figures.
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(Diff),
+    /// Write a plan with its provenance as one file to publish.
+    #[command(after_help = EXPORT_PLAN_EXAMPLES)]
+    ExportPlan(ExportPlan),
+    /// Print the JSON Schema of pipeline or sweep files.
+    #[command(after_help = SCHEMA_EXAMPLES)]
+    Schema(Schema),
+    /// Print a script that completes commands and flags in a shell.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
     /// Read everything in the store again and compare it with its digests.
     Verify,
     /// Say what nobody needs any more in the store; with --delete, delete it.
@@ -57,39 +80,10 @@ pub(crate) enum Command {
     ImportCache(ImportCache),
     /// Make the embedded model and its texts again, from seeds (trains for minutes).
     Data(Data),
-    /// List the stages, or the parameters of one.
+    /// List the stages, or all about one.
+    #[command(after_help = STAGES_EXAMPLES)]
     Stages(Stages),
 }
-
-const RUN_EXAMPLES: &str = "\
-Examples:
-  oops run pipelines/llama.yaml
-  oops run pipelines/llama.yaml --set plan.with.remove_fraction=0.5
-  oops run pipelines/llama.yaml quality --set scores.use=score.wanda
-  oops run pipelines/llama.yaml --from pruned --dry-run
-  oops run pipelines/llama.yaml --jobs 4 --memory 8GiB --events events.jsonl";
-
-const STATUS_EXAMPLES: &str = "\
-Examples:
-  oops status pipelines/llama.yaml
-  oops status pipelines/llama.yaml --set text.with.sequences=32 --explain pruned";
-
-const SWEEP_EXAMPLES: &str = "\
-Examples:
-  oops sweep pipelines/llama.yaml --set plan.with.remove_fraction=0.2,0.3,0.5 --set scores.use=score.flap,score.wanda
-  oops sweep pipelines/ablations/methods.yaml --dry-run
-  oops sweep pipelines/ablations/methods.yaml --row FLAP --row OOPS --keep-going
-  oops sweep pipelines/ablations/*.yaml --markdown docs/results.md
-
-A sweep file has version, about, pipeline (of every row, relative to the file), set (for all rows), columns (NAME: \
-overrides), rows (NAME: { pipeline, set, judge }), seeds, judge (the model that fills the table) and figures (the stages whose \
-figures do; all without it). In a set, null drops what the pipeline gives. Killed or stopped, the same command goes on.";
-
-const SHOW_EXAMPLES: &str = "\
-Examples:
-  oops show pipelines/llama.yaml quality --json
-  oops show pipelines/llama.yaml plan
-  oops show pipelines/llama.yaml pruned --out pruned-model";
 
 /// A pipeline file with overrides.
 #[derive(Debug, Args)]
@@ -248,9 +242,9 @@ pub(crate) enum DagFormat {
 pub(crate) struct Show {
     #[command(flatten)]
     pub(crate) pipeline: Pipeline,
-    /// The stage.
+    /// The stage; without it, a run's stages are listed.
     #[arg(value_name = "STAGE")]
-    pub(crate) stage: String,
+    pub(crate) stage: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -276,6 +270,9 @@ pub(crate) struct Data {
 pub(crate) struct Stages {
     /// Name of a stage, for example score.wanda.
     pub(crate) name: Option<String>,
+    /// Print JSON: one array, or one object with the JSON Schema of the parameters.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

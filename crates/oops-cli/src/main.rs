@@ -2,12 +2,14 @@
 
 mod args;
 mod commands;
+mod docs;
 mod events;
 mod forecast;
 mod meter;
 mod observer;
 mod open;
 mod platform;
+mod recorded;
 mod registry;
 mod show;
 mod terminal;

@@ -64,11 +64,14 @@ impl BlockPlan {
             ("query_heads", &self.query_heads, dims.query_heads),
             ("ffn", &self.ffn, dims.ffn),
         ] {
-            let ascending = list.windows(2).all(|w| w[0] < w[1]);
-            let inside = list.last().is_none_or(|&i| (i as usize) < bound);
-            bail_if(!ascending || !inside, || {
-                Fault::data(format!("`{name}` must hold ascending indices below {bound}"))
-            })?;
+            let wrong =
+                |what: String| Fault::data(format!("`{name}` must hold ascending indices below {bound}, but {what}"));
+            if let Some(pair) = list.windows(2).find(|w| w[0] >= w[1]).map(<[u32]>::to_vec) {
+                return Err(wrong(format!("{} follows {}", pair[1], pair[0])));
+            }
+            if let Some(index) = list.last().filter(|&&i| i as usize >= bound) {
+                return Err(wrong(format!("holds {index}")));
+            }
         }
         let per_group =
             |k: u32| self.query_heads.iter().filter(move |&&q| q as usize / dims.group_size() == k as usize);

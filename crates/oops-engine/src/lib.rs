@@ -19,7 +19,7 @@ pub use explain::{Cause, Explained, Input, Upstream, explain};
 pub use limits::Limits;
 pub use needs::{Rates, Seconds, needs};
 pub use plan::{Lookups, Planned, State, artifact, plan, plan_with};
-pub use reason::{Change, Reason};
+pub use reason::{Change, Reason, changes};
 pub use resolve::Resolved;
 pub use schedule::{Job, run, run_all};
 pub use selection::Selection;

@@ -66,7 +66,7 @@ impl fmt::Display for Reason {
 }
 
 /// What changed between two preimages, sorted by field. Parameters are only compared if the stage is the same.
-pub(crate) fn changes(old: &str, new: &str) -> Vec<Change> {
+pub fn changes(old: &str, new: &str) -> Vec<Change> {
     let parse = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
     let (old, new): (Value, Value) = (parse(old), parse(new));
     if old.get("stage") != new.get("stage") {

@@ -7,11 +7,12 @@ use std::{
 
 use oops_core::{Digest, Fault, Result};
 use oops_stage::Needs;
-use oops_store::RunLog;
+use oops_store::{Provenance, RunLog, RunOutcome};
 
 use crate::{
     Event, Reason, Resolved, Session,
     needs::needs,
+    provenance::provenance,
     resolve::{Action, Results},
     schedule::Failures,
     selection::Selected,
@@ -240,29 +241,44 @@ impl<'a> Walk<'a> {
 
     /// Ends the walk. `made` are actions that were run and that no walk before this one counts.
     pub(crate) fn finish(self, overrides: &[String], made: &mut BTreeSet<Digest>) -> Outcome {
-        self.log(overrides);
         let graph = self.session.graph;
         let name = |i: usize| graph.nodes[i].name.clone();
         let ran: BTreeSet<usize> = self.keys.iter().filter(|(_, key)| made.remove(*key)).map(|(&i, _)| i).collect();
         let counts = |i: &usize| self.selected.may_run.contains(i) && !ran.contains(i);
         let open = self.unsettled().filter(|i| self.selected.may_run.contains(i)).map(name).collect();
         let cached = self.results.keys().copied().filter(counts).map(name).collect();
-        Outcome {
+        let (last, session) = (self.last, self.session);
+        let outcome = Outcome {
             executed: ran.iter().copied().map(name).collect(),
             cached,
             open,
             failed: self.failed.into_iter().map(|(i, fault)| (name(i), fault)).collect(),
             wall_s: self.start.elapsed().as_secs_f64(),
             results: self.results,
-        }
+        };
+        log(session, last, overrides, &outcome);
+        outcome
     }
+}
 
-    /// Writes down what the instances resolved to. A store that cannot be written has failed before, where it matters.
-    fn log(&self, overrides: &[String]) {
-        let Session { graph, store, .. } = self.session;
-        let mut keys = self.last.as_ref().map(|l| l.keys.clone()).unwrap_or_default();
-        keys.retain(|name, _| graph.nodes.iter().any(|n| n.name == *name));
-        keys.extend(self.results.iter().map(|(&i, r)| (graph.nodes[i].name.clone(), r.key)));
-        let _ = store.log_run(&RunLog { pipeline: graph.file.clone(), overrides: overrides.to_vec(), keys });
-    }
+/// Writes down what the instances resolved to and how the walk went; instances that it did not need keep what `last` says.
+/// A store that cannot be written has failed before, where it matters.
+fn log(session: Session<'_>, last: Option<RunLog>, overrides: &[String], outcome: &Outcome) {
+    let Session { graph, store, .. } = session;
+    let Provenance { program, revision, .. } = provenance(graph.base());
+    let mut keys = last.map(|l| l.keys).unwrap_or_default();
+    keys.retain(|name, _| graph.nodes.iter().any(|n| n.name == *name));
+    keys.extend(outcome.results.iter().map(|(&i, r)| (graph.nodes[i].name.clone(), r.key)));
+    // All results that it used, also those that it was not allowed to make.
+    let used = outcome.results.keys().map(|&i| graph.nodes[i].name.clone());
+    let logged = RunOutcome {
+        executed: outcome.executed.clone(),
+        cached: used.filter(|name| !outcome.executed.contains(name)).collect(),
+        failed: outcome.failed.first().map(|(name, fault)| (name.clone(), fault.what().to_owned())),
+        wall_s: outcome.wall_s,
+        program,
+        revision,
+    };
+    let (pipeline, overrides) = (graph.file.clone(), overrides.to_vec());
+    let _ = store.log_run(&RunLog { pipeline, overrides, keys, outcome: Some(logged) });
 }

@@ -10,6 +10,7 @@ mod order;
 mod overrides;
 mod problem;
 mod raw;
+pub mod schema;
 mod setting;
 mod spots;
 mod sweep;

@@ -1,5 +1,6 @@
-//! Reports: one table per run, joined from metrics by model; and the tables of sweeps.
+//! Reports: one table per run, joined from metrics by model; the tables of sweeps; and tables of runs.
 
+pub mod grid;
 mod protocol;
 mod summary;
 pub mod sweep;
@@ -9,7 +10,9 @@ use oops_artifact::{Artifact, ReportTable};
 use oops_core::{Digest, Result};
 use oops_stage::{AnyStage, erase};
 
+pub use protocol::line as protocol_line;
 pub use summary::Summary;
+pub use table::plain;
 
 use crate::table::markdown;
 

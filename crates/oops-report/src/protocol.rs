@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// The protocol in one line; none if it is not that of a perplexity.
-pub(crate) fn line(protocol: &Map<String, Value>) -> Option<String> {
+pub fn line(protocol: &Map<String, Value>) -> Option<String> {
     let get = |key: &str| protocol.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
     Some(format!(
         "{}, {} windows of at most {} tokens ({} tokens, {} predicted), BOS {}, {}",

@@ -20,6 +20,19 @@ pub(crate) fn markdown(lines: &[Vec<String>]) -> String {
     out
 }
 
+/// Aligned columns, two blanks apart; those of words (`left`) to the left, numbers to the right.
+pub fn plain(lines: &[Vec<String>], left: &dyn Fn(usize) -> bool) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |c: usize| lines.iter().filter_map(|l| l.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |cells: &Vec<String>| {
+        let padded = cells.iter().zip(&widths).enumerate();
+        let padded = padded.map(|(c, (cell, &w))| if left(c) { format!("{cell:w$}") } else { format!("{cell:>w$}") });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Lines of comma-separated values (RFC 4180): cells with commas, quotes or line ends are quoted.
 pub(crate) fn csv(lines: &[Vec<String>]) -> String {
     let special = |text: &str| text.contains([',', '"', '\n', '\r']);
@@ -37,6 +50,13 @@ mod tests {
         let line = |cells: &[&str]| cells.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>();
         let text = markdown(&[line(&["model", "ppl"]), line(&["dense", "19.92"])]);
         assert_eq!(text, "| model |   ppl |\n| ----- | ----: |\n| dense | 19.92 |\n");
+    }
+
+    #[test]
+    fn plain_columns_are_aligned() {
+        let line = |cells: &[&str]| cells.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>();
+        let text = plain(&[line(&["model", "ppl"]), line(&["dense", "4.5"]), line(&["p", "12.25"])], &|c| c == 0);
+        assert_eq!(text, "model    ppl\ndense    4.5\np      12.25");
     }
 
     #[test]

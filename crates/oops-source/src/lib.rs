@@ -1,8 +1,9 @@
-//! Stages that bring things in: checkpoints (`source.model`), text (`source.text`) and mixtures of texts (`source.mix`). Files stay where they are; the
-//! store keeps their digests.
+//! Stages that bring things in: checkpoints (`source.model`), text (`source.text`), mixtures of texts (`source.mix`) and
+//! published plans (`source.plan`). Files stay where they are; the store keeps their digests.
 
 mod mix;
 mod model;
+mod plan;
 mod read;
 mod text;
 
@@ -10,9 +11,10 @@ use oops_stage::{AnyStage, erase};
 
 pub use mix::SourceMix;
 pub use model::SourceModel;
+pub use plan::SourcePlan;
 pub use text::SourceText;
 
 /// The stages of this crate.
 pub fn stages() -> Vec<Box<dyn AnyStage>> {
-    vec![erase::<SourceModel>(), erase::<SourceText>(), erase::<SourceMix>()]
+    vec![erase::<SourceModel>(), erase::<SourceText>(), erase::<SourceMix>(), erase::<SourcePlan>()]
 }

@@ -35,7 +35,7 @@ pub use gc::{Garbage, Group, Policy, Why};
 pub use lock::ActionLock;
 pub use pack::{Imported, Packed};
 pub use record::{Lookup, Provenance, Record};
-pub use runs::RunLog;
+pub use runs::{LoggedRun, RunLog, RunOutcome};
 pub use verify::Damage;
 
 use std::{

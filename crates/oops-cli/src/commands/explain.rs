@@ -82,7 +82,7 @@ fn made(explained: &Explained, record: &Record) -> Vec<String> {
     let bytes: u64 = record.files.values().map(|f| f.bytes).sum();
     let mut lines = vec![
         format!("  key       {}", explained.key),
-        format!("  made      {}, as `{}`", moment(by.started_unix_s), by.instance),
+        format!("  made      {} UTC, as `{}`", moment(by.started_unix_s), by.instance),
         format!("  by        oops {}{revision}, on {} with {} threads", by.program, by.host, by.threads),
         format!("  took      {}", seconds(by.wall_s)),
         format!("  size      {} files, {}", record.files.len(), size(bytes)),

@@ -1,15 +1,21 @@
 //! One file per command.
 
 mod cache_file;
+mod completions;
 mod dag;
 mod data;
+mod diff;
 mod explain;
+mod export_plan;
 mod gc;
+mod log;
 mod run;
+mod schema;
 mod show;
 mod stages;
 mod status;
 mod sweep;
+mod table;
 mod verify;
 
 use crate::{
@@ -28,6 +34,15 @@ pub(crate) fn dispatch(cli: &Cli) -> Answer {
         Command::Status(args) => status::status(args, cache, &registry),
         Command::Dag(args) => dag::dag(args, &registry),
         Command::Show(args) => show::show(args, cache, &registry),
+        Command::Log(args) => log::log(args, cache),
+        Command::Table(args) => table::table(args, cache, &registry),
+        Command::Diff(args) => diff::diff(args, cache, &registry),
+        Command::ExportPlan(args) => export_plan::export_plan(args, cache, &registry),
+        Command::Schema(args) => schema::schema(args, &registry),
+        Command::Completions(args) => {
+            completions::completions(args);
+            Ok(0)
+        }
         Command::Verify => verify::verify(cache),
         Command::Gc(args) => gc::gc(args, cache),
         Command::ExportCache(args) => cache_file::export(args, cache, &registry),

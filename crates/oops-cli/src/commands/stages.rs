@@ -1,54 +1,157 @@
-//! `oops stages`: lists stages and their parameters, from their JSON Schemas.
+//! `oops stages`: lists stages; says all about one, from the JSON Schema of its parameters and its file.
 
 use oops_stage::{AnyStage, Arity, Registry};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use crate::{args::Stages, open::Answer, terminal::out};
+use crate::{args::Stages, docs, open::Answer, terminal::out};
 
 /// Runs the command.
 pub(crate) fn stages(args: &Stages, registry: &Registry) -> Answer {
-    if let Some(name) = &args.name {
-        out(&describe(registry.get(name)?));
-        return Ok(0);
+    match &args.name {
+        Some(name) if args.json => out(&object(registry.get(name)?, true).to_string()),
+        Some(name) => out(&describe(registry.get(name)?)),
+        None if args.json => out(&Value::Array(registry.iter().map(|s| object(s, false)).collect()).to_string()),
+        None => {
+            let width = registry.iter().map(|s| s.name().len()).max().unwrap_or(0);
+            registry.iter().for_each(|s| out(&format!("{:width$}  {}", s.name(), s.about())));
+        }
     }
-    let width = registry.iter().map(|s| s.name().len()).max().unwrap_or(0);
-    registry.iter().for_each(|s| out(&format!("{:width$}  {}", s.name(), s.about())));
     Ok(0)
 }
 
+fn arity(arity: Arity) -> &'static str {
+    match arity {
+        Arity::One => "one",
+        Arity::Optional => "none or one",
+        Arity::Many => "one or more",
+    }
+}
+
+/// A stage as JSON; `whole` with the JSON Schema of its parameters.
+fn object(stage: &dyn AnyStage, whole: bool) -> Value {
+    let port = |p: &oops_stage::Port| json!({ "name": p.name, "kind": p.kind, "takes": arity(p.arity) });
+    let mut object = json!({
+        "name": stage.name(),
+        "version": stage.version(),
+        "about": stage.about(),
+        "makes": stage.output(),
+        "seeded": stage.seeded(),
+        "inputs": stage.inputs().iter().map(port).collect::<Vec<_>>(),
+        "parameters": params(stage).iter().map(Param::json).collect::<Vec<_>>(),
+    });
+    if whole {
+        object["doc"] = json!(docs::doc(stage.name()));
+        object["schema"] = stage.schema();
+    }
+    object
+}
+
 fn describe(stage: &dyn AnyStage) -> String {
-    let mut lines = vec![format!("{} (version {})", stage.name(), stage.version()), format!("  {}", stage.about())];
+    let mut lines = vec![format!("{} (version {}): {}", stage.name(), stage.version(), stage.about()), String::new()];
+    // The first line of many is the name alone.
+    let doc = docs::doc(stage.name()).unwrap_or_default();
+    let doc = doc.strip_prefix(&format!("`{}`\n", stage.name())).unwrap_or(&doc).trim();
+    lines.extend(doc.lines().map(|l| format!("  {l}").trim_end().to_owned()));
+    lines.push(String::new());
     lines.push(format!("makes: {}", stage.output()));
     if stage.seeded() {
         lines.push("depends on defaults.seed".to_owned());
     }
-    lines.push("in:".to_owned());
-    lines.extend(stage.inputs().iter().map(|p| {
-        let arity = match p.arity {
-            Arity::One => "",
-            Arity::Optional => ", may stay open",
-            Arity::Many => ", a list",
-        };
-        format!("  {}: {}{arity}", p.name, p.kind)
-    }));
-    lines.push("with:".to_owned());
-    lines.extend(params(&stage.schema()));
+    let ports = stage.inputs().iter().map(|p| match p.arity {
+        Arity::One => format!("  {}: {}", p.name, p.kind),
+        other => format!("  {}: {} ({})", p.name, p.kind, arity(other)),
+    });
+    let ports: Vec<String> = ports.collect();
+    lines.push(if ports.is_empty() { "in: nothing".to_owned() } else { format!("in:\n{}", ports.join("\n")) });
+    let params: Vec<String> = params(stage).iter().map(Param::text).collect();
+    lines.push(if params.is_empty() { "with: nothing".to_owned() } else { format!("with:\n{}", params.join("\n")) });
     lines.join("\n")
 }
 
-fn params(schema: &Value) -> Vec<String> {
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let properties = schema["properties"].as_object().into_iter().flatten();
-    let lines = properties.flat_map(|(name, p)| {
-        let default = match p.get("default") {
-            _ if required.contains(&name.as_str()) => "required".to_owned(),
-            Some(value) => format!("default {value}"),
-            None => "optional".to_owned(),
+/// A parameter.
+struct Param {
+    name: String,
+    /// Type in words; enumerations as their values.
+    takes: String,
+    /// The default; none if the parameter is required or may stay open.
+    default: Option<Value>,
+    required: bool,
+    doc: String,
+    /// Whether it changes the result, and so is part of the action's key.
+    keyed: bool,
+    /// What each of its words means, where that is said.
+    words: Vec<(String, String)>,
+}
+
+impl Param {
+    fn text(&self) -> String {
+        let default = match &self.default {
+            _ if self.required => "required".to_owned(),
+            Some(value) if !value.is_null() => {
+                format!("default {}", value.as_str().map_or(value.to_string(), str::to_owned))
+            }
+            _ => "optional".to_owned(),
         };
-        let doc = p["description"].as_str().unwrap_or_default().replace('\n', "\n      ");
-        [format!("  {name}: {} ({default})", type_of(p, schema)), format!("      {doc}")]
-    });
-    lines.filter(|l| !l.trim().is_empty()).collect()
+        let words =
+            self.words.iter().map(|(word, doc)| format!("\n      - {word}: {doc}")).collect::<Vec<_>>().concat();
+        let unkeyed = if self.keyed { "" } else { "\n      Changes no result: another value reruns nothing." };
+        format!(
+            "  {}: {} ({default})\n      {}{words}{unkeyed}",
+            self.name,
+            self.takes,
+            self.doc.replace('\n', "\n      ")
+        )
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name, "takes": self.takes, "required": self.required, "default": self.default, "doc": self.doc,
+            "keyed": self.keyed,
+        })
+    }
+}
+
+fn params(stage: &dyn AnyStage) -> Vec<Param> {
+    let schema = stage.schema();
+    let mut out = Vec::new();
+    collect("", &schema, &schema, &mut out);
+    for param in &mut out {
+        let whole = param.name.split('.').next().unwrap_or_default();
+        let one = Value::Object(Map::from_iter([(whole.to_owned(), Value::Null)]));
+        param.keyed = stage.keyed(&one).get(whole).is_some();
+    }
+    out
+}
+
+/// The parameters of an object; those of an object in it under dotted names.
+fn collect(path: &str, object: &Value, schema: &Value, out: &mut Vec<Param>) {
+    let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, p) in object["properties"].as_object().into_iter().flatten() {
+        let inner = p["$ref"].as_str().and_then(|r| r.rsplit('/').next()).map_or(p, |def| &schema["$defs"][def]);
+        if inner["properties"].is_object() {
+            collect(&format!("{path}{name}."), inner, schema, out);
+            continue;
+        }
+        out.push(Param {
+            name: format!("{path}{name}"),
+            takes: type_of(p, schema),
+            default: p.get("default").cloned(),
+            required: required.contains(&name.as_str()),
+            doc: p["description"].as_str().unwrap_or_default().to_owned(),
+            keyed: true,
+            words: words_of(p, schema),
+        });
+    }
+}
+
+/// The words of an enumeration that have a line of their own.
+fn words_of(property: &Value, schema: &Value) -> Vec<(String, String)> {
+    if let Some(name) = property["$ref"].as_str().and_then(|r| r.rsplit('/').next()) {
+        return words_of(&schema["$defs"][name], schema);
+    }
+    let alternatives = ["anyOf", "oneOf", "allOf"].iter().filter_map(|k| property[*k].as_array()).flatten();
+    let word = |v: &Value| Some((v["const"].as_str()?.to_owned(), v["description"].as_str()?.replace('\n', " ")));
+    alternatives.flat_map(|v| word(v).map_or_else(|| words_of(v, schema), |w| vec![w])).collect()
 }
 
 /// The type of a property in words; enumerations as their values.

@@ -1,13 +1,13 @@
-//! Metrics: rows are joined with the names of the instances that they measure, by position.
+//! Metrics: rows are joined with the names of the instances that they measure.
 
 use std::collections::BTreeMap;
 
 use oops_artifact::Metrics;
 use oops_core::Result;
-use oops_engine::Resolved;
-use oops_pipeline::Graph;
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::recorded::{Entry, Shelf};
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -24,25 +24,22 @@ struct Row<'a> {
     figures: &'a Map<String, Value>,
 }
 
-/// Names of the instances on the port that takes models, in order; a row beyond them has no name.
-fn names<'g>(graph: &'g Graph<'_>, i: usize) -> Vec<&'g str> {
-    let port = graph.nodes[i].inputs.iter().find(|(port, _)| *port == "models");
-    port.into_iter().flat_map(|(_, list)| list).map(|&j| graph.nodes[j].name.as_str()).collect()
+/// Names of the measured instances, row by row.
+fn names(shelf: &Shelf, metrics: &Metrics) -> Result<Vec<String>> {
+    (0..metrics.models.len()).map(|i| Ok(shelf.label(&metrics.model(i)?))).collect()
 }
 
 /// As JSON.
-pub(crate) fn json(graph: &Graph<'_>, found: &Resolved, i: usize) -> Result<String> {
-    let metrics = Metrics::read(&found.artifact)?;
-    let names = names(graph, i);
-    let row = |(k, figures)| Row { model: names.get(k).copied().unwrap_or(""), figures };
-    let models = metrics.models.iter().enumerate().map(row).collect();
-    super::line(&Shown { protocol: &metrics.protocol, models, measured: &found.record.measured })
+pub(super) fn json(shelf: &Shelf, entry: &Entry) -> Result<String> {
+    let metrics = Metrics::read(&entry.artifact)?;
+    let names = names(shelf, &metrics)?;
+    let models = names.iter().zip(&metrics.models).map(|(model, figures)| Row { model, figures }).collect();
+    super::line(&Shown { protocol: &metrics.protocol, models, measured: &entry.record.measured })
 }
 
 /// As a table, with the protocol below.
-pub(crate) fn text(graph: &Graph<'_>, found: &Resolved, i: usize) -> Result<String> {
-    let metrics = Metrics::read(&found.artifact)?;
-    let names = names(graph, i);
+pub(super) fn text(shelf: &Shelf, entry: &Entry) -> Result<String> {
+    let metrics = Metrics::read(&entry.artifact)?;
     let shown = |v: &Value| !(v.is_object() || v.is_array());
     let mut columns: Vec<&str> = Vec::new();
     for (key, _) in metrics.models.iter().flatten().filter(|(k, v)| *k != "model_digest" && shown(v)) {
@@ -51,14 +48,14 @@ pub(crate) fn text(graph: &Graph<'_>, found: &Resolved, i: usize) -> Result<Stri
         }
     }
     let cell = |row: &Map<String, Value>, key: &str| row.get(key).map(cell).unwrap_or_default();
-    let row = |(k, row): (usize, &Map<String, Value>)| {
-        let name = names.get(k).copied().unwrap_or("").to_owned();
+    let row = |(name, row): (String, &Map<String, Value>)| {
         std::iter::once(name).chain(columns.iter().map(|key| cell(row, key))).collect()
     };
-    let rows: Vec<Vec<String>> = metrics.models.iter().enumerate().map(row).collect();
-    let header: Vec<&str> = std::iter::once("model").chain(columns.iter().copied()).collect();
+    let header = std::iter::once("model").chain(columns.iter().copied()).map(str::to_owned).collect();
+    let rows = names(shelf, &metrics)?.into_iter().zip(&metrics.models).map(row);
+    let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
     let protocol = metrics.protocol.iter().map(|(k, v)| format!("{k}: {}", self::cell(v)));
-    Ok(format!("{}\n\n{}", super::table(&header, &rows), protocol.collect::<Vec<_>>().join("\n")))
+    Ok(format!("{}\n\n{}", oops_report::plain(&lines, &|c| c == 0), protocol.collect::<Vec<_>>().join("\n")))
 }
 
 fn cell(value: &Value) -> String {

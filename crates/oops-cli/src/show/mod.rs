@@ -1,78 +1,88 @@
-//! Artifacts for people and as JSON, by kind.
+//! Artifacts for people and as JSON, by kind. Every kind but metrics and reports is a [`View`]: what it says of itself, and
+//! tables computed from its files.
 
 mod compact;
+mod gradients;
 mod metrics;
+mod model;
+mod numbers;
 mod plan;
-mod summary;
+mod scores;
+mod stats;
+mod tokens;
+mod view;
 
 use std::collections::BTreeMap;
 
-use oops_artifact::{Kind, ReportTable};
-use oops_core::{Digest, Fault, Result};
+use oops_artifact::{Kind, ReportTable, SUMMARY};
+use oops_core::{Fault, Result};
 use oops_engine::Resolved;
 use oops_pipeline::Graph;
 use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::recorded::{Entry, Shelf};
+pub(crate) use plan::blocks as plan_blocks;
+use view::View;
 
 /// The artifact of node `i` for people.
 pub(crate) fn text(graph: &Graph<'_>, results: &BTreeMap<usize, Resolved>, i: usize) -> Result<String> {
-    let found = resolved(results, i)?;
-    match graph.nodes[i].stage.output() {
-        Kind::Metrics => metrics::text(graph, found, i),
-        Kind::Plan => plan::text(&found.artifact),
-        Kind::Report => oops_report::render(&found.artifact, &|digest| label(graph, results, digest)),
-        _ => summary::json(found),
+    let shelf = Shelf::of_results(graph, results)?;
+    entry_text(&shelf, shelf.get(&graph.nodes[i].name)?)
+}
+
+/// A result for people.
+pub(crate) fn entry_text(shelf: &Shelf, entry: &Entry) -> Result<String> {
+    match entry.artifact.kind {
+        Kind::Metrics => metrics::text(shelf, entry),
+        Kind::Export => card(entry),
+        Kind::Report => oops_report::render(&entry.artifact, &|digest| shelf.label(digest)),
+        _ => Ok(view(shelf, entry)?.text()),
     }
 }
 
-/// The artifact of node `i` as JSON.
-pub(crate) fn json(graph: &Graph<'_>, results: &BTreeMap<usize, Resolved>, i: usize) -> Result<String> {
-    let found = resolved(results, i)?;
-    match graph.nodes[i].stage.output() {
-        Kind::Metrics => metrics::json(graph, found, i),
-        Kind::Plan => plan::json(&found.artifact),
-        Kind::Report => line(&ReportTable::read(&found.artifact)?),
-        _ => summary::json(found),
+/// A result as JSON.
+pub(crate) fn entry_json(shelf: &Shelf, entry: &Entry) -> Result<String> {
+    match entry.artifact.kind {
+        Kind::Metrics => metrics::json(shelf, entry),
+        Kind::Export => line(&oops_artifact::json::read::<Value>(entry.artifact.path("verify.json")?)?),
+        Kind::Report => line(&ReportTable::read(&entry.artifact)?),
+        kind => {
+            let mut object = if kind == Kind::Plan { plan::files(&entry.artifact)? } else { summary(entry)? };
+            object.insert("tables".to_owned(), view(shelf, entry)?.json());
+            if !entry.record.measured.is_empty() {
+                let measured = entry.record.measured.clone().into_iter().collect();
+                object.insert("measured".to_owned(), Value::Object(measured));
+            }
+            Ok(compact::compact(&Value::Object(object)))
+        }
     }
 }
 
-/// Name of the first instance whose result has this digest.
-fn label(graph: &Graph<'_>, results: &BTreeMap<usize, Resolved>, digest: &Digest) -> String {
-    let found = results.iter().find(|(_, r)| r.artifact.digest() == *digest);
-    found.map_or_else(|| digest.short(), |(&i, _)| graph.nodes[i].name.clone())
+fn view(shelf: &Shelf, entry: &Entry) -> Result<View> {
+    match entry.artifact.kind {
+        Kind::Tokens => tokens::view(shelf, entry),
+        Kind::Stats => stats::view(entry),
+        Kind::Gradients => gradients::view(entry),
+        Kind::Scores => scores::view(entry),
+        Kind::Plan => plan::view(&entry.artifact),
+        Kind::Model => model::view(entry),
+        Kind::Metrics | Kind::Report | Kind::Export => Err(Fault::internal("this kind has a form of its own")),
+    }
 }
 
-fn resolved(results: &BTreeMap<usize, Resolved>, i: usize) -> Result<&Resolved> {
-    results.get(&i).ok_or_else(|| Fault::internal("the stage has no result"))
+/// The card of an export.
+fn card(entry: &Entry) -> Result<String> {
+    let path = entry.artifact.path("README.md")?;
+    std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e))
+}
+
+/// What an artifact says of itself.
+fn summary(entry: &Entry) -> Result<Map<String, Value>> {
+    oops_artifact::json::read(entry.artifact.path(SUMMARY)?)
 }
 
 /// A value as one line of JSON.
 pub(crate) fn line(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Fault::internal(format!("JSON: {e}")))
-}
-
-/// A table with aligned columns; the first is left-aligned, the others right-aligned.
-pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |c: usize| {
-        let cells = rows.iter().filter_map(|r| r.get(c)).map(|cell| cell.chars().count());
-        cells.chain([header[c].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let line = |cells: Vec<&str>| {
-        let padded = cells.iter().zip(&widths).enumerate();
-        let padded = padded.map(|(c, (cell, &w))| if c == 0 { format!("{cell:w$}") } else { format!("{cell:>w$}") });
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let body = rows.iter().map(|r| line(r.iter().map(String::as_str).collect()));
-    std::iter::once(line(header.to_vec())).chain(body).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_aligned() {
-        let rows = vec![vec!["dense".to_owned(), "4.5".to_owned()], vec!["p".to_owned(), "12.25".to_owned()]];
-        assert_eq!(table(&["model", "ppl"], &rows), "model    ppl\ndense    4.5\np      12.25");
-    }
 }

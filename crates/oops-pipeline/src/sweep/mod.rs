@@ -65,6 +65,11 @@ impl Sweep {
         }
     }
 
+    /// Whether a file is a sweep file; one that cannot be read or parsed is not.
+    pub fn is_sweep(path: &Path) -> bool {
+        Document::open(path, &[]).is_ok_and(|d| d.value.get("rows").is_some())
+    }
+
     /// The graph of every cell with the model that it judges, and which flags changed a cell (a flag for all rows may
     /// mean another sweep file of the same command). Nothing looks at inputs yet.
     pub fn graphs<'r>(&self, registry: &'r Registry) -> Result<(Vec<Judged<'r>>, Vec<bool>), Problems> {

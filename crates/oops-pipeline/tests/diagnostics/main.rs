@@ -2,6 +2,7 @@
 
 mod fakes;
 mod overrides;
+mod schemas;
 mod sweeps;
 
 use std::{fs, path::Path};

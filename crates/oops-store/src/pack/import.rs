@@ -77,7 +77,7 @@ impl Store {
         // As if they had been run here: whoever collects garbage must not take them for forgotten.
         let keys = records.iter().map(|r| (r.provenance.instance.clone(), r.key())).collect();
         let pipeline = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
-        self.log_run(&RunLog { pipeline, overrides: vec!["import-cache".to_owned()], keys })?;
+        self.log_run(&RunLog { pipeline, overrides: vec!["import-cache".to_owned()], keys, outcome: None })?;
         Ok(new.len())
     }
 }

@@ -1,5 +1,5 @@
-//! Developer tasks: `cargo xtask run|sweep|status|dag|show|verify|stages|data …` builds the binary `oops` and becomes it;
-//! `cargo xtask ci` becomes `.ci/run`. Prints nothing itself on stdout, which belongs to the command.
+//! Developer tasks: `cargo xtask run|sweep|status|dag|show|generate|verify|stages|data …` builds the binary `oops` and becomes
+//! it; `cargo xtask ci` becomes `.ci/run`. Prints nothing itself on stdout, which belongs to the command.
 
 use std::{
     env,
@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Commands that are handed to `oops`.
-const COMMANDS: &[&str] = &["run", "sweep", "status", "dag", "show", "verify", "stages", "data", "help"];
+const COMMANDS: &[&str] = &["run", "sweep", "status", "dag", "show", "generate", "verify", "stages", "data", "help"];
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().skip(1).collect();

@@ -36,6 +36,9 @@ pub(crate) enum Command {
     /// Print what a stage made.
     #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),
+    /// Continue a prompt with a model.
+    #[command(after_help = GENERATE_EXAMPLES)]
+    Generate(Generate),
     /// Read everything in the store again and compare it with its digests.
     Verify,
     /// Make the embedded model and its texts again, from seeds (trains for minutes).
@@ -67,6 +70,15 @@ Examples:
   oops show pipelines/llama.yaml quality --json
   oops show pipelines/llama.yaml plan
   oops show pipelines/llama.yaml pruned --out pruned-model";
+
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  oops generate data/model --prompt 'Once upon a time'
+  oops generate SmolLM2-135M-Instruct.Q4_1.gguf --chat --prompt 'Why is the sky blue?' --tokens 200
+  oops generate pipelines/llama.yaml pruned --prompt 'Tom had' --temperature 0.8 --top-p 0.9 --seed 3
+  oops generate pipelines/llama.yaml pruned --set plan.with.remove_fraction=0.5 --prompt 'Tom had' --json
+
+Text goes to stdout as it comes, speeds go to stderr. The prompt starts with the special tokens that the tokenizer itself adds.";
 
 /// A pipeline file with overrides.
 #[derive(Debug, Args)]
@@ -194,6 +206,40 @@ pub(crate) struct Show {
     /// Instead of printing, copy the artifact's files into this folder.
     #[arg(long, value_name = "DIR", conflicts_with = "json")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// Checkpoint (Hugging Face folder or GGUF file), or a pipeline file with a stage that made a model.
+    #[arg(value_name = "MODEL|PIPELINE.yaml")]
+    pub(crate) model: PathBuf,
+    /// The stage, for a pipeline file.
+    #[arg(value_name = "STAGE")]
+    pub(crate) stage: Option<String>,
+    /// Override, for a pipeline file, as with `run`.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "stage")]
+    pub(crate) overrides: Vec<String>,
+    /// What to continue.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+    /// Put the prompt as a user's message into the model's chat template.
+    #[arg(long)]
+    pub(crate) chat: bool,
+    /// Tokens to make at most.
+    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tokens: u32,
+    /// Above 0, tokens are drawn: the higher, the more evenly; 0 always takes the likeliest.
+    #[arg(long, value_name = "T", default_value = "0", allow_negative_numbers = true)]
+    pub(crate) temperature: f64,
+    /// Draw only from the likeliest tokens that together have this probability.
+    #[arg(long = "top-p", value_name = "P", default_value = "1", allow_negative_numbers = true)]
+    pub(crate) top_p: f64,
+    /// Seed of the draws.
+    #[arg(long, default_value = "0")]
+    pub(crate) seed: u64,
+    /// Print one JSON object (tokens, text, speeds) instead of the text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod dag;
 mod data;
+mod generate;
 mod run;
 mod show;
 mod stages;
@@ -25,6 +26,7 @@ pub(crate) fn dispatch(cli: &Cli) -> Answer {
         Command::Status(args) => status::status(args, cache, &registry),
         Command::Dag(args) => dag::dag(args, &registry),
         Command::Show(args) => show::show(args, cache, &registry),
+        Command::Generate(args) => generate::generate(args, cache, &registry),
         Command::Verify => verify::verify(cache),
         Command::Data(args) => data::data(args),
         Command::Stages(args) => stages::stages(args, &registry),

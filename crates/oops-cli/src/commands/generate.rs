@@ -42,7 +42,8 @@ impl Speed {
 
     fn text(&self) -> String {
         let rate = self.tokens_per_s.map_or(String::new(), |rate| format!(" ({rate:.1} tokens/s)"));
-        format!("{} tokens in {:.2} s{rate}", self.tokens, self.seconds)
+        let tokens = if self.tokens == 1 { "token" } else { "tokens" };
+        format!("{} {tokens} in {:.3} s{rate}", self.tokens, self.seconds)
     }
 }
 
@@ -101,10 +102,10 @@ fn why(stopped: Stopped) -> &'static str {
 
 /// Tokens of the prompt.
 fn prompt(args: &Generate, checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
-    match args.chat {
-        true => tokenizer.encode(&checkpoint.chat_prompt(tokenizer, &args.prompt)?),
-        false => tokenizer.prompt(&args.prompt),
+    if args.chat {
+        return tokenizer.encode(&checkpoint.chat_prompt(tokenizer, &args.prompt)?);
     }
+    tokenizer.prompt(&args.prompt)
 }
 
 /// The model: of a stage if one is named, else the checkpoint at the path.
@@ -117,14 +118,14 @@ fn checkpoint(args: &Generate, cache: Option<&Path>, registry: &Registry) -> std
                 .help(format!("oops generate {} STAGE --prompt …; `oops dag` lists the stages", args.model.display()))
         })?;
         std::fs::metadata(&args.model).map_err(|e| not_there(&args.model, &e))?;
-        return Checkpoint::open_path(&args.model).map_err(|f| f.at(args.model.display()).into());
+        return Ok(Checkpoint::open_path(&args.model)?);
     };
     let pipeline = Pipeline { file: args.model.clone(), overrides: args.overrides.clone() };
     let mut graph = open::graph(&pipeline, registry)?;
     let i = graph.find(stage)?;
     let kind = graph.nodes[i].stage.output();
     bail_if(!matches!(kind, Kind::Model | Kind::Export), || {
-        Fault::config(format!("`{stage}` makes {kind}, not a model")).help("name a stage that makes a model")
+        Fault::config(format!("`{stage}` makes {kind}")).help("name a stage that makes a model")
     })?;
     let results = super::show::results(&mut graph, i, &pipeline, cache)?;
     Ok(Checkpoint::open(&results[&i].artifact.paths).map_err(|f| f.at(format!("`{stage}`")))?)

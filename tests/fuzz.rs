@@ -174,7 +174,9 @@ fn small_store(root: &Path) -> (Store, Record) {
     fs::write(work.join("b.bin"), b"bytes").unwrap();
     store.publish(&record, &BTreeMap::from([("a/b.bin".to_owned(), work.join("b.bin"))])).unwrap();
     let keys = BTreeMap::from([("a".to_owned(), record.key())]);
-    store.log_run(&RunLog { pipeline: "p.yaml".into(), overrides: vec!["a=b".to_owned()], keys, outcome: None }).unwrap();
+    store
+        .log_run(&RunLog { pipeline: "p.yaml".into(), overrides: vec!["a=b".to_owned()], keys, outcome: None })
+        .unwrap();
     (store, record)
 }
 

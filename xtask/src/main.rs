@@ -16,6 +16,7 @@ const COMMANDS: &[&str] = &[
     "status",
     "dag",
     "show",
+    "generate",
     "log",
     "table",
     "diff",

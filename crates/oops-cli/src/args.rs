@@ -1,6 +1,7 @@
 //! The command line.
 
 mod examples;
+mod generate;
 mod inspect;
 mod store;
 
@@ -13,6 +14,7 @@ use oops_stage::available_bytes;
 use crate::units::bytes;
 
 use self::examples::*;
+pub(crate) use self::generate::Generate;
 pub(crate) use self::inspect::*;
 pub(crate) use self::store::{ExportCache, Gc, ImportCache};
 
@@ -68,6 +70,9 @@ pub(crate) enum Command {
     /// Print a script that completes commands and flags in a shell.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(Completions),
+    /// Continue a prompt with a model.
+    #[command(after_help = GENERATE_EXAMPLES)]
+    Generate(Generate),
     /// Read everything in the store again and compare it with its digests.
     Verify,
     /// Say what nobody needs any more in the store; with --delete, delete it.

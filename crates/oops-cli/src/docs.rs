@@ -8,6 +8,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("distill.blockwise", include_str!("../../oops-distill/src/blockwise.rs")),
     ("distill.logits", include_str!("../../oops-distill/src/logits.rs")),
     ("eval.perplexity", include_str!("../../oops-eval/src/perplexity.rs")),
+    ("eval.speed", include_str!("../../oops-eval/src/speed.rs")),
     ("eval.size", include_str!("../../oops-eval/src/size.rs")),
     ("export.gguf", include_str!("../../oops-export/src/gguf.rs")),
     ("export.hf", include_str!("../../oops-export/src/hf/mod.rs")),

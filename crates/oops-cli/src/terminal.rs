@@ -9,6 +9,12 @@ pub(crate) fn out(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// Writes a piece of a line to stdout, at once.
+pub(crate) fn piece(text: &str) {
+    let mut stdout = io::stdout();
+    let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
 /// Writes a line to stderr.
 pub(crate) fn err(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");

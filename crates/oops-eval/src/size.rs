@@ -63,7 +63,7 @@ impl Stage for Size {
 }
 
 /// Linear weights of all blocks, two norms per block, the final norm, embedding and, if untied, head.
-fn total_params(dims: &ModelDims) -> u64 {
+pub(crate) fn total_params(dims: &ModelDims) -> u64 {
     let (hidden, vocab) = (dims.hidden as u64, dims.vocab as u64);
     let norms = (2 * dims.blocks.len() as u64 + 1) * hidden;
     dims.decoder_params() + norms + vocab * hidden * if dims.tied { 1 } else { 2 }

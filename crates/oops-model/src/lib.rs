@@ -1,19 +1,21 @@
 //! A streaming decoder with per-block widths, and its checkpoints.
 //!
-//! Start at [`Checkpoint`] (weights in), [`Decoder`] (forward pass with taps at the sites) and [`write_block`]
-//! (weights out). Nothing here knows scores, where a plan came from, or the store.
+//! Start at [`Checkpoint`] (weights in), [`Decoder`] (forward pass with taps at the sites), [`LoadedModel`] (a whole model
+//! in memory, token by token) and [`write_block`] (weights out). Nothing here knows scores, where a plan came from, or the store.
 
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "tests state exact results where results are exact"))]
 
 pub mod autograd;
 mod block;
 mod ceiling;
+mod chat;
 mod checkpoint;
 mod config;
 mod decoder;
 mod family;
 #[cfg(test)]
 mod fixtures;
+mod generate;
 mod gguf;
 mod hf;
 mod host;
@@ -21,22 +23,27 @@ mod kernels;
 mod lift;
 mod output;
 mod pad;
+mod sample;
 mod slice;
 mod source;
 mod spill;
+mod stream;
 mod tokenizer;
 
 pub use block::{Block, Linear, Role};
 pub use ceiling::gemm_ceiling;
 pub use checkpoint::Checkpoint;
 pub use config::{DType, ModelConfig, Rope, RopeScaling};
-pub use decoder::{Decoder, Divergence, GradTap, Head, Tape, cross_entropy};
+pub use decoder::{Decoder, Divergence, GradTap, Head, KvCache, LoadedModel, Tape, cross_entropy};
 pub use family::Family;
+pub use generate::{Generated, Stopped, generate, room};
 pub use gguf::{GgufFormat, GgufMeta, GgufTarget, write_gguf};
 pub use hf::write::{hf_config, hf_index, shard_contents, write_block, write_outer};
 pub use host::{matrix, transposed, values, vector, with_values};
 pub use output::{PutFile, SaveAs, block_file, write_rest};
 pub use pad::pad_block;
+pub use sample::{Sampler, likeliest};
 pub use slice::slice_block;
 pub use spill::{load_slices, load_tensors, save_slices, save_tensors};
+pub use stream::TextStream;
 pub use tokenizer::Tokenizer;

@@ -44,3 +44,12 @@ Examples:
   oops stages
   oops stages select.qp
   oops stages --json | jq -r '.[].name'";
+
+pub(super) const GENERATE_EXAMPLES: &str = "\
+Examples:
+  oops generate data/model --prompt 'Once upon a time'
+  oops generate SmolLM2-135M-Instruct.Q4_1.gguf --chat --prompt 'Why is the sky blue?' --tokens 200
+  oops generate pipelines/llama.yaml pruned --prompt 'Tom had' --temperature 0.8 --top-p 0.9 --seed 3
+  oops generate pipelines/llama.yaml pruned --set plan.with.remove_fraction=0.5 --prompt 'Tom had' --json
+
+Text goes to stdout as it comes, speeds go to stderr. The prompt starts with the special tokens that the tokenizer itself adds.";

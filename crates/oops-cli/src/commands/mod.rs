@@ -8,6 +8,7 @@ mod diff;
 mod explain;
 mod export_plan;
 mod gc;
+mod generate;
 mod log;
 mod run;
 mod schema;
@@ -43,6 +44,7 @@ pub(crate) fn dispatch(cli: &Cli) -> Answer {
             completions::completions(args);
             Ok(0)
         }
+        Command::Generate(args) => generate::generate(args, cache, &registry),
         Command::Verify => verify::verify(cache),
         Command::Gc(args) => gc::gc(args, cache),
         Command::ExportCache(args) => cache_file::export(args, cache, &registry),

@@ -1,8 +1,7 @@
 //! Which of transformers' classes can hold a model, and the files that say so.
 
-use candle_core::{DType, Device, Tensor};
 use oops_core::{BlockDims, Fault, Result, bail_if};
-use oops_model::{Block, Checkpoint, Family, ModelConfig, hf_config};
+use oops_model::{Block, Checkpoint, Family, ModelConfig, hf_config, vector};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -125,8 +124,7 @@ impl Plan {
             [&mut block.q, &mut block.k, &mut block.v, &mut block.o].into_iter().zip([self.attention_bias; 4]);
         let mlp = [&mut block.gate, &mut block.up, &mut block.down].into_iter().zip([self.mlp_bias; 3]);
         for (layer, _) in attention.chain(mlp).filter(|(layer, wanted)| *wanted && layer.bias.is_none()) {
-            let zeros = Tensor::zeros(layer.weight.dims()[0], DType::F32, &Device::Cpu);
-            layer.bias = Some(zeros.map_err(|e| Fault::internal(format!("a bias of zeros: {e}")))?);
+            layer.bias = Some(vector(vec![0.0; layer.weight.dims()[0]])?);
         }
         Ok(block)
     }

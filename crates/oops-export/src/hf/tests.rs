@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use candle_core::{DType as Stored, Device, Tensor};
 use oops_core::{BlockDims, ModelDims};
-use oops_model::{DType, Family, Linear, Rope, RopeScaling, hf_config, write_outer};
+use oops_model::{DType, Family, Linear, Rope, RopeScaling, hf_config, matrix, values, vector, write_outer};
 
 use super::*;
 
@@ -12,23 +11,17 @@ const WIDE: BlockDims = BlockDims { query_heads: 4, kv_heads: 2, head_dim: 8, ff
 const THREE: BlockDims = BlockDims { query_heads: 3, kv_heads: 3, head_dim: 8, ffn: 20 };
 const NARROW: BlockDims = BlockDims { query_heads: 2, kv_heads: 1, head_dim: 8, ffn: 7 };
 
-fn ramp(shape: &[usize]) -> Tensor {
-    let n: usize = shape.iter().product();
-    Tensor::arange(0.0_f32, n as f32, &Device::Cpu)
-        .unwrap()
-        .affine(0.5 / n.max(1) as f64, -0.2)
-        .unwrap()
-        .reshape(shape)
-        .unwrap()
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| 0.5 * i as f32 / n as f32 - 0.2).collect()
 }
 
 fn block(dims: BlockDims, biased: &[&str]) -> oops_model::Block {
     let layer = |name: &str, out: usize, width: usize| Linear {
-        weight: ramp(&[out, width]),
-        bias: biased.contains(&name).then(|| ramp(&[out])),
+        weight: matrix(numbers(out * width), out, width).unwrap(),
+        bias: biased.contains(&name).then(|| vector(numbers(out)).unwrap()),
     };
     let (wide, narrow) = (dims.query_heads * 8, dims.kv_heads * 8);
-    let ones = Tensor::ones(32, Stored::F32, &Device::Cpu).unwrap();
+    let ones = vector(vec![1.0; 32]).unwrap();
     oops_model::Block {
         dims,
         input_norm: ones.clone(),
@@ -62,8 +55,15 @@ fn model(dir: &Path, family: Family, blocks: &[BlockDims], biased: &[&str]) -> C
     for (l, dims) in blocks.iter().enumerate() {
         write_block(&put(block_file(l)), l, &block(*dims, biased), &DType::F32).unwrap();
     }
-    let norm = Tensor::ones(32, Stored::F32, &Device::Cpu).unwrap();
-    write_outer(&put("outer.safetensors".to_owned()), &ramp(&[11, 32]), &norm, None, &DType::F32).unwrap();
+    let norm = vector(vec![1.0; 32]).unwrap();
+    write_outer(
+        &put("outer.safetensors".to_owned()),
+        &matrix(numbers(11 * 32), 11, 32).unwrap(),
+        &norm,
+        None,
+        &DType::F32,
+    )
+    .unwrap();
     fs::write(put("config.json".to_owned()), hf_config(&config).to_string()).unwrap();
     Checkpoint::open(&files).unwrap()
 }
@@ -117,7 +117,7 @@ fn padding_gives_one_width_and_zero_biases_where_the_class_has_them() {
     let plan = Plan::of(&model, Form::Padded).unwrap();
     assert_eq!(plan.blocks, [WIDE, WIDE]);
     let block = plan.with_biases(pad_block(&model.block(1).unwrap(), &plan.blocks[1]).unwrap()).unwrap();
-    assert_eq!(block.q.bias.unwrap().to_vec1::<f32>().unwrap(), vec![0.0; 32]);
+    assert_eq!(values(&block.q.bias.unwrap()).unwrap(), vec![0.0; 32]);
     assert!(block.o.bias.is_some() && block.gate.bias.is_none());
     assert!(!plan.keeps(&model, 0), "its other attention biases are missing");
 }

@@ -35,19 +35,27 @@ pub(super) fn block(d: &Decoder, b: &Block, x: &Tensor, lengths: &[usize], tap: 
 /// Attention over normalised states `h`, before o_proj.
 fn mix(d: &Decoder, b: &Block, h: &[f32], lengths: &[usize]) -> Result<Vec<f32>> {
     let positions: Vec<u32> = lengths.iter().flat_map(|&n| 0..n as u32).collect();
-    let heads = |layer: &Linear, norm: &Option<Tensor>| -> Result<Vec<f32>> {
-        let mut heads = linear(h, positions.len(), layer)?;
-        if let Some(weight) = norm {
-            let mut normed = vec![0.0; heads.len()];
-            kernels::rms_norm(&heads, &flat(weight)?, d.norm_eps, &mut normed);
-            heads = normed;
-        }
-        kernels::rotate(&mut heads, &positions, &d.rope);
-        Ok(heads)
-    };
-    let (q, k) = (heads(&b.q, &b.q_norm)?, heads(&b.k, &b.k_norm)?);
-    let v = linear(h, positions.len(), &b.v)?;
+    let project = |layer: &Linear| linear(h, positions.len(), layer);
+    let q = heads(d, project(&b.q)?, b.q_norm.as_ref(), &positions)?;
+    let k = heads(d, project(&b.k)?, b.k_norm.as_ref(), &positions)?;
+    let v = project(&b.v)?;
     Ok(kernels::attention(&q, &k, &v, lengths, &shape(d, b)))
+}
+
+/// Projected queries or keys as attention sees them: normalised where the family does, then turned by their positions.
+pub(super) fn heads(d: &Decoder, mut x: Vec<f32>, norm: Option<&Tensor>, positions: &[u32]) -> Result<Vec<f32>> {
+    if let Some(weight) = norm {
+        x = normed(d, &x, weight)?;
+    }
+    kernels::rotate(&mut x, positions, &d.rope);
+    Ok(x)
+}
+
+/// Rows of `x` normalised.
+pub(super) fn normed(d: &Decoder, x: &[f32], weight: &Tensor) -> Result<Vec<f32>> {
+    let mut out = vec![0.0; x.len()];
+    kernels::rms_norm(x, &flat(weight)?, d.norm_eps, &mut out);
+    Ok(out)
 }
 
 /// What attention needs to know of a block.

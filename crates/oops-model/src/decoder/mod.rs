@@ -2,13 +2,16 @@
 //!
 //! Two forms of the same arithmetic: [`fast`] works on slices with our own kernels and serves frozen f32 weights in
 //! host memory; [`plain`] uses tensor operations only, so it runs on any device and carries gradients. [`tape`],
-//! [`backward`], [`head`] and [`divergence`] are the gradients of [`fast`], by hand.
+//! [`backward`], [`head`] and [`divergence`] are the gradients of [`fast`], by hand. [`cached`] is [`fast`] for tokens
+//! behind others whose keys and values are kept; [`loaded`] holds a whole model for it.
 
 mod backward;
+mod cached;
 mod divergence;
 mod fast;
 mod flat;
 mod head;
+mod loaded;
 mod plain;
 mod tape;
 
@@ -16,8 +19,10 @@ use candle_core::{DType, Device, Tensor};
 use oops_core::{Fault, Result, Site, bail_if};
 
 use crate::{Block, ModelConfig, kernels, kernels::RopeTable, lift::Lift};
+pub use cached::KvCache;
 pub use divergence::{Divergence, Head};
 use flat::flat;
+pub use loaded::LoadedModel;
 pub use tape::Tape;
 
 /// What a tap is called with: the site, and its activations `[N, width]`.
@@ -172,6 +177,8 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
     Ok(kernels::row_losses(&flat(logits)?, vocab, targets))
 }
 
+#[cfg(test)]
+mod cached_tests;
 #[cfg(test)]
 mod grad_tests;
 #[cfg(test)]

@@ -5,8 +5,7 @@ use oops_core::Result;
 
 use super::{
     Decoder,
-    fast::{linear, shape},
-    flat::flat,
+    fast::{linear, normed, shape},
 };
 use crate::{Block, Linear, kernels};
 
@@ -74,12 +73,6 @@ impl Tape {
         let rest = [&self.attended, &self.v, &self.mixed, &self.middle, &self.fed, &self.gate, &self.up];
         4 * (raw(&self.q) + raw(&self.k) + rest.iter().map(|v| v.len()).sum::<usize>() + self.positions.len())
     }
-}
-
-fn normed(d: &Decoder, x: &[f32], weight: &Tensor) -> Result<Vec<f32>> {
-    let mut out = vec![0.0; x.len()];
-    kernels::rms_norm(x, &flat(weight)?, d.norm_eps, &mut out);
-    Ok(out)
 }
 
 fn heads(d: &Decoder, h: &[f32], positions: &[u32], layer: &Linear, norm: Option<&Tensor>) -> Result<Heads> {

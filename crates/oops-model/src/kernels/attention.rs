@@ -54,6 +54,24 @@ pub(crate) fn attention(q: &[f32], k: &[f32], v: &[f32], lengths: &[usize], shap
     out
 }
 
+/// [`attention`] of the tokens behind the first `past` ones of a single sequence.
+///
+/// `q` `[n, query_heads·head_dim]`, `k` and `v` of all tokens `[past + n, kv_heads·head_dim]`; gives the shape of `q`.
+pub(crate) fn attention_after(q: &[f32], k: &[f32], v: &[f32], past: usize, shape: &AttentionShape) -> Vec<f32> {
+    let mut out = vec![0.0; q.len()];
+    let (wide, narrow) = (shape.query_heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+    if wide > 0 {
+        let rows = tile_rows(shape);
+        let pieces = out.par_chunks_mut(rows * wide).zip(q.par_chunks(rows * wide)).enumerate();
+        pieces.for_each(|(i, (out, q))| {
+            let (first, rows) = (past + i * rows, q.len() / wide);
+            let keys = ..(first + rows) * narrow;
+            Tile { out, q, k: &k[keys], v: &v[keys], first, rows }.run(shape);
+        });
+    }
+    out
+}
+
 /// Query rows of a tile, so that their stack fills the GEMM kernel.
 pub(super) fn tile_rows(shape: &AttentionShape) -> usize {
     (STACKED_ROWS / shape.group()).max(8)

@@ -21,8 +21,10 @@ macro_rules! simd {
 }
 
 mod attention;
+mod attention_few;
 mod attention_grad;
 mod divergence;
+mod few_rows;
 mod gemm;
 mod grad;
 mod linear;
@@ -32,9 +34,11 @@ mod rope;
 mod swiglu;
 mod vector;
 
-pub(crate) use attention::{AttentionShape, attention};
+pub(crate) use attention::{AttentionShape, attention, attention_after};
+pub(crate) use attention_few::attention_few;
 pub(crate) use attention_grad::attention_grad;
 pub(crate) use divergence::{row_divergences, row_divergences_grad};
+pub(crate) use few_rows::{FEW_ROWS, linear_few};
 pub(crate) use grad::{cross_entropy_grad, masked_softmax, masked_softmax_grad, rms_norm_grad, swiglu_grad};
 pub(crate) use linear::{add_into, bias_grad, linear, linear_grad, weight_grad};
 pub(crate) use loss::{row_losses, row_losses_grad};

@@ -70,6 +70,32 @@ pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
     lanes.iter().sum()
 }
 
+/// Σ x·y for each y of `rows`, all as long as `x`. A sum does not depend on its company.
+#[inline(always)]
+pub(super) fn dots<const R: usize>(x: &[f32], rows: [&[f32]; R]) -> [f32; R] {
+    let mut lanes = [[0.0_f32; LANES]; R];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for (i, x) in whole.iter().enumerate() {
+        for (lanes, row) in lanes.iter_mut().zip(&rows) {
+            let y = &row[i * LANES..(i + 1) * LANES];
+            lanes.iter_mut().zip(x).zip(y).for_each(|((l, x), y)| *l = x.mul_add(*y, *l));
+        }
+    }
+    let mut sums = [0.0; R];
+    for ((sum, lanes), row) in sums.iter_mut().zip(&mut lanes).zip(&rows) {
+        let y = &row[whole.len() * LANES..];
+        lanes.iter_mut().zip(rest).zip(y).for_each(|((l, x), y)| *l = x.mul_add(*y, *l));
+        // In pairs, which keeps the additions in vectors.
+        let mut half = LANES / 2;
+        while half > 0 {
+            (0..half).for_each(|l| lanes[l] += lanes[l + half]);
+            half /= 2;
+        }
+        *sum = lanes[0];
+    }
+    sums
+}
+
 /// Σ e^(x − shift), accumulated in f64.
 #[inline(always)]
 pub(super) fn sum_exp(x: &[f32], shift: f32) -> f64 {
@@ -116,6 +142,12 @@ mod tests {
         let squares: f64 = x.iter().map(|v| f64::from(*v).powi(2)).sum();
         assert!((f64::from(sum_of_squares(&x)) - squares).abs() < 1e-5);
         assert!((f64::from(dot(&x, &x)) - squares).abs() < 1e-5);
+        let (y, z) = (noise(67, 2), noise(67, 3));
+        for (sum, y) in dots(&x, [&x, &y, &z]).into_iter().zip([&x, &y, &z]) {
+            let exact: f64 = x.iter().zip(y).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            assert!((f64::from(sum) - exact).abs() < 1e-5);
+            assert_eq!(sum, dots(&x, [y])[0]);
+        }
         assert_eq!(max(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let exact: f64 = x.iter().map(|v| f64::from(v - 0.5).exp()).sum();
         assert!((sum_exp(&x, 0.5) - exact).abs() < 1e-5);

@@ -19,7 +19,7 @@ const DAY: Duration = Duration::from_hours(24);
 
 fn log(store: &Store, records: &[&Record]) {
     let keys = records.iter().map(|r| (r.provenance.instance.clone(), r.key())).collect();
-    store.log_run(&RunLog { pipeline: PathBuf::from("p.yaml"), overrides: Vec::new(), keys }).unwrap();
+    store.log_run(&RunLog { pipeline: PathBuf::from("p.yaml"), overrides: Vec::new(), keys, outcome: None }).unwrap();
 }
 
 fn is_hit(store: &Store, record: &Record) -> bool {

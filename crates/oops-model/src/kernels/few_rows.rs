@@ -1,0 +1,89 @@
+//! Products of a weight with very few rows, which is what decoding token by token is made of.
+//!
+//! Their time is that of reading the weight once, so nothing is packed: a task streams its rows of the weight and meets
+//! every row of `x` with them while they are in the cache.
+
+use rayon::prelude::*;
+
+use super::vector::dots;
+
+/// Rows up to which streaming the weight beats the packed product of [`super::linear`].
+pub(crate) const FEW_ROWS: usize = 4;
+
+/// Outputs of one task: some 100 KB of weights.
+const OUTPUTS_PER_TASK: usize = 32;
+/// Rows of the weight that are read side by side: their sums fill the vector registers.
+const TOGETHER: usize = 4;
+
+/// [`super::linear`] for few rows: the same product, with sums in another order.
+pub(crate) fn linear_few(x: &[f32], n: usize, weight: &[f32], bias: Option<&[f32]>, outputs: usize) -> Vec<f32> {
+    // Transposed, so that a task owns all that it writes.
+    let mut out = vec![0.0; outputs * n];
+    let inputs = x.len().checked_div(n).unwrap_or(0);
+    out.par_chunks_mut(OUTPUTS_PER_TASK * n.max(1)).enumerate().for_each(|(i, out)| {
+        let first = i * OUTPUTS_PER_TASK;
+        simd!(|| products(out, x, n, &weight[first * inputs..], inputs));
+        if let Some(bias) = bias {
+            out.chunks_exact_mut(n).zip(&bias[first..]).for_each(|(row, b)| row.iter_mut().for_each(|v| *v += b));
+        }
+    });
+    if n <= 1 { out } else { transposed(&out, n) }
+}
+
+/// `out` `[outputs, n]` ← weight · xᵀ. Every sum has one order, whatever is computed beside it.
+#[inline(always)]
+fn products(out: &mut [f32], x: &[f32], n: usize, weight: &[f32], inputs: usize) {
+    let row = |o: usize| &weight[o * inputs..(o + 1) * inputs];
+    let mut o = 0;
+    for four in out.chunks_mut(TOGETHER * n) {
+        for t in 0..n {
+            let x = &x[t * inputs..(t + 1) * inputs];
+            if four.len() == TOGETHER * n {
+                let sums = dots(x, [row(o), row(o + 1), row(o + 2), row(o + 3)]);
+                sums.into_iter().enumerate().for_each(|(j, sum)| four[j * n + t] = sum);
+            } else {
+                (0..four.len() / n).for_each(|j| four[j * n + t] = dots(x, [row(o + j)])[0]);
+            }
+        }
+        o += TOGETHER;
+    }
+}
+
+fn transposed(columns: &[f32], n: usize) -> Vec<f32> {
+    (0..n).flat_map(|t| columns.iter().skip(t).step_by(n)).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{
+        linear,
+        testing::{max_diff, noise, with_threads},
+    };
+
+    #[test]
+    fn the_product_is_that_of_many_rows() {
+        for (n, inputs, outputs) in [(1, 576, 200), (2, 33, 70), (3, 16, 5), (4, 100, 32), (1, 7, 3)] {
+            let (x, w, b) = (noise(n * inputs, 1), noise(outputs * inputs, 2), noise(outputs, 3));
+            for bias in [None, Some(&b[..])] {
+                let few = linear_few(&x, n, &w, bias, outputs);
+                assert!(max_diff(&few, &linear(&x, n, &w, bias, outputs)) < 1e-4, "{n} × {inputs} × {outputs}");
+            }
+        }
+    }
+
+    #[test]
+    fn empty_sides_give_biases_or_nothing() {
+        assert_eq!(linear_few(&[], 2, &[], Some(&[1.0, 2.0]), 2), [1.0, 2.0, 1.0, 2.0]);
+        assert!(linear_few(&[1.0, 2.0], 1, &[], None, 0).is_empty());
+        assert!(linear_few(&[], 0, &[1.0], None, 1).is_empty());
+    }
+
+    #[test]
+    fn a_row_is_the_same_beside_others_and_with_any_threads() {
+        let (x, w) = (noise(3 * 300, 1), noise(1001 * 300, 2));
+        let run = |threads| with_threads(threads, || linear_few(&x, 3, &w, None, 1001));
+        assert_eq!(run(1), run(2));
+        assert_eq!(run(1)[1001..2002], linear_few(&x[300..600], 1, &w, None, 1001));
+    }
+}

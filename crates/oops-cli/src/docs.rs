@@ -12,6 +12,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("eval.size", include_str!("../../oops-eval/src/size.rs")),
     ("export.gguf", include_str!("../../oops-export/src/gguf.rs")),
     ("export.hf", include_str!("../../oops-export/src/hf/mod.rs")),
+    ("export.onnx", include_str!("../../oops-export/src/onnx/mod.rs")),
     ("reconstruct.bias", include_str!("../../oops-reconstruct/src/methods/bias.rs")),
     ("reconstruct.box", include_str!("../../oops-reconstruct/src/methods/bounded.rs")),
     ("reconstruct.equality", include_str!("../../oops-reconstruct/src/methods/equality.rs")),

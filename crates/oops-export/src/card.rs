@@ -106,17 +106,28 @@ fn figures(out: &mut String, card: &Card<'_>) {
 
 fn proof(out: &mut String, c: &Comparison) {
     let positions: usize = c.sequences.iter().map(Vec::len).sum();
-    let _ = writeln!(
-        out,
-        "\n## Verified\n\nReopened with {} after writing, and compared with the model that it was made from on {} prompts \
-         ({positions} positions, prefill and three greedy steps): largest difference of a logit {:.2e} (largest logit {:.1}), \
-         most likely token the same at {:.1} % of positions. All figures: `verify.json`.",
-        c.runtime,
-        c.sequences.len(),
-        c.max_abs_difference,
-        c.max_abs_logit,
-        100.0 * c.same_token
-    );
+    let on = format!("on {} prompts ({positions} positions, prefill and three greedy steps)", c.sequences.len());
+    let logit = c.max_abs_logit;
+    let text = match (c.max_abs_difference, c.same_token, c.tolerance) {
+        (Some(difference), Some(same), _) => format!(
+            "Reopened with {} after writing, and compared with the model that it was made from {on}: largest difference of \
+             a logit {difference:.2e} (largest logit {logit:.1}), most likely token the same at {:.1} % of positions. All \
+             figures: `verify.json`.",
+            c.runtime,
+            100.0 * same
+        ),
+        (_, _, Some(tolerance)) => format!(
+            "Run with {} after writing, and compared with the model that it was made from {on}: every logit is within \
+             {tolerance:.1e} of the model's (largest logit {logit:.1}). What was measured differs in the last bits from \
+             machine to machine and is kept with the run; sequences and tolerance: `verify.json`.",
+            c.runtime
+        ),
+        _ => "**No runtime has computed this export.** Its files were read back and checked for structure: operators, \
+              order, shapes and the length of every weight. `verify.json` has sequences of the model that it was made \
+              from, to compare with."
+            .to_owned(),
+    };
+    let _ = writeln!(out, "\n## Verified\n\n{text}");
 }
 
 fn licence(out: &mut String, files: &[&str]) {

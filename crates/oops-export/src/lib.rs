@@ -7,12 +7,15 @@
 mod card;
 mod gguf;
 mod hf;
+mod onnx;
 mod proof;
 mod stage;
+#[cfg(test)]
+mod testkit;
 
 use oops_stage::{AnyStage, erase};
 
 /// The stages of this crate.
 pub fn stages() -> Vec<Box<dyn AnyStage>> {
-    vec![erase::<gguf::Gguf>(), erase::<hf::Hf>()]
+    vec![erase::<gguf::Gguf>(), erase::<hf::Hf>(), erase::<onnx::Onnx>()]
 }

@@ -35,15 +35,20 @@ pub(crate) struct Comparison {
     pub(crate) sequences: Vec<Vec<u32>>,
     /// Tokens of each that are the prompt.
     pub(crate) prompt_tokens: Vec<usize>,
-    /// Largest difference of a logit.
-    pub(crate) max_abs_difference: f64,
+    /// Largest difference of a logit. This and the other figures are absent where nothing computed the export, and where
+    /// what did is not reproducible to the byte: then they are kept with the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_abs_difference: Option<f64>,
     /// Square root of the mean squared difference.
-    pub(crate) rms_difference: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rms_difference: Option<f64>,
     /// Largest magnitude of a logit, to compare with.
     pub(crate) max_abs_logit: f64,
     /// Fraction of positions whose most likely token is the same.
-    pub(crate) same_token: f64,
-    /// What the largest difference may be; absent for quantised weights, whose loss is the format's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) same_token: Option<f64>,
+    /// What the largest difference may be; absent for quantised weights, whose loss is the format's, and where nothing was
+    /// computed.
     pub(crate) tolerance: Option<f64>,
 }
 
@@ -78,27 +83,47 @@ impl Proof {
         })?;
         let differences = || self.logits.iter().zip(other).map(|(a, b)| f64::from(a - b).abs());
         let largest = self.logits.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max);
-        let tolerance = tolerance.map(|t| t * largest);
+        let (tolerance, largest_difference) = (tolerance.map(|t| t * largest), differences().fold(0.0, f64::max));
         let rows = || self.logits.chunks_exact(self.vocab).zip(other.chunks_exact(self.vocab));
         let same = rows().filter(|(a, b)| likeliest(a) == likeliest(b)).count();
         let out = Comparison {
             runtime: runtime.to_owned(),
             sequences: self.sequences.clone(),
             prompt_tokens: self.prompts.clone(),
-            max_abs_difference: differences().fold(0.0, f64::max),
-            rms_difference: (differences().map(|d| d * d).sum::<f64>() / self.logits.len().max(1) as f64).sqrt(),
+            max_abs_difference: Some(largest_difference),
+            rms_difference: Some((differences().map(|d| d * d).sum::<f64>() / self.logits.len().max(1) as f64).sqrt()),
             max_abs_logit: largest,
-            same_token: same as f64 / rows().len().max(1) as f64,
+            same_token: Some(same as f64 / rows().len().max(1) as f64),
             tolerance,
         };
-        match tolerance.filter(|t| out.max_abs_difference > *t) {
+        match tolerance.filter(|t| largest_difference > *t) {
             None => Ok(out),
             Some(t) => Err(Fault::numerical(format!(
-                "the export's logits differ from the model's by up to {:.2e}; {t:.2e} is allowed",
-                out.max_abs_difference
+                "the export's logits differ from the model's by up to {largest_difference:.2e}; {t:.2e} is allowed"
             ))
             .help("this is a bug of the exporter: please report it with the pipeline file")),
         }
+    }
+
+    /// What there is to say when nothing computed the export.
+    pub(crate) fn unrun(&self) -> Comparison {
+        Comparison {
+            runtime: "none: files read back and checked for structure only".to_owned(),
+            sequences: self.sequences.clone(),
+            prompt_tokens: self.prompts.clone(),
+            max_abs_difference: None,
+            rms_difference: None,
+            max_abs_logit: self.logits.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max),
+            same_token: None,
+            tolerance: None,
+        }
+    }
+}
+
+impl Comparison {
+    /// The same without the figures that differ from machine to machine.
+    pub(crate) fn without_figures(self) -> Self {
+        Self { max_abs_difference: None, rms_difference: None, same_token: None, ..self }
     }
 }
 
@@ -146,7 +171,10 @@ mod tests {
     #[test]
     fn a_comparison_counts_what_it_says() {
         let c = proof().compare("other", &[0.0, 2.0, 1.0, 2.0], None).unwrap();
-        assert_eq!((c.max_abs_difference, c.rms_difference, c.max_abs_logit, c.same_token), (6.0, 3.0, 4.0, 0.5));
+        assert_eq!((c.max_abs_difference, c.rms_difference), (Some(6.0), Some(3.0)));
+        assert_eq!((c.max_abs_logit, c.same_token), (4.0, Some(0.5)));
+        let bare = serde_json::to_string(&c.without_figures()).unwrap();
+        assert!(!bare.contains("difference") && !bare.contains("same_token"), "{bare}");
     }
 
     #[test]

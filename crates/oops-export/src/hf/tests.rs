@@ -1,72 +1,14 @@
 //! Which class a model goes to.
 
-use std::{collections::BTreeMap, fs, path::Path};
-
-use oops_core::{BlockDims, ModelDims};
-use oops_model::{DType, Family, Linear, Rope, RopeScaling, hf_config, matrix, values, vector, write_outer};
+use oops_core::BlockDims;
+use oops_model::{Family, values};
 
 use super::*;
+use crate::testkit::model;
 
 const WIDE: BlockDims = BlockDims { query_heads: 4, kv_heads: 2, head_dim: 8, ffn: 20 };
 const THREE: BlockDims = BlockDims { query_heads: 3, kv_heads: 3, head_dim: 8, ffn: 20 };
 const NARROW: BlockDims = BlockDims { query_heads: 2, kv_heads: 1, head_dim: 8, ffn: 7 };
-
-fn numbers(n: usize) -> Vec<f32> {
-    (0..n).map(|i| 0.5 * i as f32 / n as f32 - 0.2).collect()
-}
-
-fn block(dims: BlockDims, biased: &[&str]) -> oops_model::Block {
-    let layer = |name: &str, out: usize, width: usize| Linear {
-        weight: matrix(numbers(out * width), out, width).unwrap(),
-        bias: biased.contains(&name).then(|| vector(numbers(out)).unwrap()),
-    };
-    let (wide, narrow) = (dims.query_heads * 8, dims.kv_heads * 8);
-    let ones = vector(vec![1.0; 32]).unwrap();
-    oops_model::Block {
-        dims,
-        input_norm: ones.clone(),
-        q: layer("q", wide, 32),
-        k: layer("k", narrow, 32),
-        v: layer("v", narrow, 32),
-        o: layer("o", 32, wide),
-        q_norm: None,
-        k_norm: None,
-        ffn_norm: ones,
-        gate: layer("gate", dims.ffn, 32),
-        up: layer("up", dims.ffn, 32),
-        down: layer("down", 32, dims.ffn),
-    }
-}
-
-fn model(dir: &Path, family: Family, blocks: &[BlockDims], biased: &[&str]) -> Checkpoint {
-    let config = ModelConfig {
-        family,
-        dims: ModelDims { hidden: 32, vocab: 11, tied: true, gated: true, blocks: blocks.to_vec() },
-        norm_eps: 1e-5,
-        rope: Rope { theta: 1e4, scaling: RopeScaling::None },
-        max_position: 64,
-        sliding_window: None,
-        bos: None,
-        eos: vec![],
-        dtype: DType::F32,
-    };
-    let mut files = BTreeMap::new();
-    let mut put = |name: String| files.entry(name.clone()).or_insert(dir.join(name)).clone();
-    for (l, dims) in blocks.iter().enumerate() {
-        write_block(&put(block_file(l)), l, &block(*dims, biased), &DType::F32).unwrap();
-    }
-    let norm = vector(vec![1.0; 32]).unwrap();
-    write_outer(
-        &put("outer.safetensors".to_owned()),
-        &matrix(numbers(11 * 32), 11, 32).unwrap(),
-        &norm,
-        None,
-        &DType::F32,
-    )
-    .unwrap();
-    fs::write(put("config.json".to_owned()), hf_config(&config).to_string()).unwrap();
-    Checkpoint::open(&files).unwrap()
-}
 
 #[test]
 fn a_model_goes_to_the_plainest_class_that_holds_it() {

@@ -6,7 +6,7 @@
 use oops_artifact::Kind;
 use oops_core::{Fault, Result};
 use oops_model::{Checkpoint, DType, GgufFormat, GgufMeta, GgufTarget, write_gguf};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Source, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,11 @@ impl Stage for Gguf {
 
     fn check(_: &Params, _: &PortFacts, _: &[Source]) -> Result<Facts> {
         Ok(Facts::default())
+    }
+
+    /// Weights are streamed; the comparison runs the model on a few short prompts.
+    fn needs(_: &Params, _: &PortFacts) -> Needs {
+        Needs::HEAVY
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

@@ -9,8 +9,8 @@ use oops_stage::Registry;
 use serde::Serialize;
 
 use crate::{
-    args::Generate,
-    open::{Answer, Stop},
+    args::{Generate, Pipeline},
+    open::{self, Answer, Stop},
     platform::{CANCEL, catch_interrupt},
     show::line,
     terminal::{err, out, piece},
@@ -120,12 +120,20 @@ fn checkpoint(args: &Generate, cache: Option<&Path>, registry: &Registry) -> std
         std::fs::metadata(&args.model).map_err(|e| not_there(&args.model, &e))?;
         return Ok(Checkpoint::open_path(&args.model)?);
     };
+    if yaml {
+        let graph = open::graph(&Pipeline { file: args.model.clone(), overrides: args.overrides.clone() }, registry)?;
+        makes_model(stage, graph.nodes[graph.find(stage)?].stage.output())?;
+    }
     let shelf = super::show::shelf(&args.model, &args.overrides, stage, cache, registry)?;
     let artifact = &shelf.get(stage)?.artifact;
-    bail_if(!matches!(artifact.kind, Kind::Model | Kind::Export), || {
-        Fault::config(format!("`{stage}` makes {}", artifact.kind)).help("name a stage that makes a model")
-    })?;
+    makes_model(stage, artifact.kind)?;
     Ok(Checkpoint::open(&artifact.paths).map_err(|f| f.at(format!("`{stage}`")))?)
+}
+
+fn makes_model(stage: &str, kind: Kind) -> Result<()> {
+    bail_if(!matches!(kind, Kind::Model | Kind::Export), || {
+        Fault::config(format!("`{stage}` makes {kind}")).help("name a stage that makes a model")
+    })
 }
 
 fn not_there(path: &Path, e: &io::Error) -> Fault {

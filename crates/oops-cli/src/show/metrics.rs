@@ -108,6 +108,6 @@ mod tests {
     fn repeated_measurements_are_shown_with_their_spread() {
         let row = json!({ "rate": { "median": 12.345, "quartiles": [9.876, 123.4] }, "widths": [1, 2], "n": 3 });
         let table = rows(&["dense".to_owned()], &[row.as_object().cloned().unwrap()]);
-        assert_eq!(table, "model  n               rate\ndense  3  12.3 (9.88–123)");
+        assert_eq!(table, "model  n             rate\ndense  3  12.3 (9.88–123)");
     }
 }

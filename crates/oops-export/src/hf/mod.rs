@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use oops_artifact::{Artifact, Kind};
 use oops_core::{Fault, Result};
 use oops_model::{Checkpoint, DType, ModelConfig, SaveAs, block_file, pad_block, write_block, write_rest};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Source, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,11 @@ impl Stage for Hf {
 
     fn check(_: &Params, _: &PortFacts, _: &[Source]) -> Result<Facts> {
         Ok(Facts::default())
+    }
+
+    /// Weights are streamed; the comparison runs the model on a few short prompts.
+    fn needs(_: &Params, _: &PortFacts) -> Needs {
+        Needs::HEAVY
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use oops_artifact::{Kind, json};
 use oops_core::{Fault, Result, bail_if};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Source, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,11 @@ impl Stage for Onnx {
                 .help("name the library file, such as libonnxruntime.so.1.32.0")
         })?;
         Ok(Facts::default())
+    }
+
+    /// Weights are streamed; the comparison runs the model on a few short prompts.
+    fn needs(_: &Params, _: &PortFacts) -> Needs {
+        Needs::HEAVY
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

@@ -13,7 +13,9 @@ use oops_stage::available_bytes;
 
 use crate::units::bytes;
 
-use self::examples::*;
+use self::examples::{
+    DAG_EXAMPLES, GENERATE_EXAMPLES, RUN_EXAMPLES, SHOW_EXAMPLES, STAGES_EXAMPLES, STATUS_EXAMPLES, SWEEP_EXAMPLES,
+};
 pub(crate) use self::generate::Generate;
 pub(crate) use self::inspect::*;
 pub(crate) use self::store::{ExportCache, Gc, ImportCache};

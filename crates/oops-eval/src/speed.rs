@@ -13,7 +13,7 @@ use std::time::Instant;
 use oops_artifact::{Kind, Metrics};
 use oops_core::{Fault, Result, Rng, bail_if};
 use oops_model::{Checkpoint, KvCache, LoadedModel, likeliest};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, peak_rss_bytes};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, peak_rss_bytes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -63,6 +63,17 @@ impl Stage for Speed {
             Some((name, _)) => Err(Fault::config(format!("`{name}` must be at least 1"))),
             None => Ok(Facts::default()),
         }
+    }
+
+    /// Memory: every model whole, in f32, with its cache; and one piece of the prompt inside a block.
+    fn needs(params: &Params, inputs: &PortFacts) -> Needs {
+        let facts = inputs.0.get("models").map_or(&[][..], Vec::as_slice);
+        let tokens = (params.prompt_tokens + params.decode_tokens) as u64;
+        let held = |f: &Facts| {
+            let dims = f.dims_at_most()?;
+            Some(4 * total_params(dims) + tokens * dims.kv_bytes_per_token(4) + Sizes(dims).inner(512))
+        };
+        Needs { memory_bytes: facts.iter().map(held).sum(), disk_bytes: Some(0), ..Needs::HEAVY }
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

@@ -101,9 +101,11 @@ impl Checkpoint {
         };
         let (q_norm, k_norm) = (head_norm(2)?, head_norm(3)?);
         // A part of no width does nothing, whatever its norm; some formats store none.
-        let part_norm = |i: usize, width: usize| match self.has(&format!("model.layers.{l}.{}.weight", NORMS[i])) {
-            false if width == 0 => Tensor::ones(self.config.dims.hidden, candle_core::DType::F32, &Device::Cpu).lift(),
-            _ => norm(i, self.config.dims.hidden),
+        let part_norm = |i: usize, width: usize| {
+            if width > 0 || self.has(&format!("model.layers.{l}.{}.weight", NORMS[i])) {
+                return norm(i, self.config.dims.hidden);
+            }
+            Tensor::ones(self.config.dims.hidden, candle_core::DType::F32, &Device::Cpu).lift()
         };
         let (input_norm, ffn_norm) = (part_norm(0, dims.query_heads)?, part_norm(1, dims.ffn)?);
         Ok(Block { dims, input_norm, q, k, v, o, q_norm, k_norm, ffn_norm, gate, up, down })

@@ -93,7 +93,7 @@ impl Part<'_> {
 }
 
 /// Draws the whole decoder.
-pub(super) fn draw<'a>(model: &'a Checkpoint, form: Form, precision: Precision) -> Result<Draft<'a>> {
+pub(super) fn draw(model: &Checkpoint, form: Form, precision: Precision) -> Result<Draft<'_>> {
     let mut d = Draft::new(model.config(), precision);
     let dims = &model.config().dims;
     interface(&mut d);
@@ -101,13 +101,11 @@ pub(super) fn draw<'a>(model: &'a Checkpoint, form: Form, precision: Precision) 
     let embedding = d.weight(table, &[dims.vocab, dims.hidden], Origin::Stored(table.to_owned()));
     let rows = d.node("model.embed_tokens", "Gather", &[&embedding, "input_ids"], vec![int("axis", 0)]);
     let mut stream = Stream { residual: rows, pending: None };
-    let shared = match caches(&dims.blocks).is_empty() {
-        true => None,
-        false => Some(match form {
-            Form::Genai => Shared::Genai(genai::shared(&mut d)),
-            Form::Portable => Shared::Portable(portable::shared(&mut d)),
-        }),
-    };
+    let attends = !caches(&dims.blocks).is_empty();
+    let shared = attends.then(|| match form {
+        Form::Genai => Shared::Genai(genai::shared(&mut d)),
+        Form::Portable => Shared::Portable(portable::shared(&mut d)),
+    });
     let mut cache = 0;
     for (l, b) in dims.blocks.iter().enumerate() {
         let shapes: BTreeMap<_, _> = model.block_tensors(l, b).into_iter().filter(|(n, _)| model.has(n)).collect();

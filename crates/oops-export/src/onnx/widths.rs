@@ -64,7 +64,6 @@ impl<'a> Flow<'a> {
                 _ => vec![None],
             },
             "Gather" => vec![self.shape(input(0)).filter(|s| s.len() == 2).map(|s| s[1])],
-            "Add" | "Mul" | "Sub" | "Div" | "SimplifiedLayerNormalization" => vec![same(&[width(0), width(1)])?],
             "Where" => vec![same(&[width(1), width(2)])?],
             "SkipSimplifiedLayerNormalization" => vec![same(&[width(0), width(1), width(2)])?; 4],
             "Cast" | "Neg" | "Sigmoid" | "Sqrt" | "Softmax" => vec![width(0)],
@@ -74,7 +73,9 @@ impl<'a> Flow<'a> {
             "Concat" if attribute(n, "axis").and_then(|a| a.i) == Some(-1) => {
                 vec![n.input.iter().try_fold(0_i64, |sum, i| sum.checked_add(self.width(i)?))]
             }
-            "Concat" => vec![same(&[width(0), width(1)])?],
+            "Add" | "Mul" | "Sub" | "Div" | "SimplifiedLayerNormalization" | "Concat" => {
+                vec![same(&[width(0), width(1)])?]
+            }
             "Slice" => vec![self.cut(n)],
             "GroupQueryAttention" => vec![self.grouped(n)?],
             _ => vec![None; n.output.len()],

@@ -42,8 +42,7 @@ fn check(format: Format, values: &[f32]) -> Result<()> {
         Format::Q8_0 => 127.0 * f16::MAX.to_f32(),
         _ => 8.0 * f16::MAX.to_f32(),
     };
-    // A NaN compares as out of range.
-    match values.par_iter().position_first(|v| !(v.abs() <= largest)) {
+    match values.par_iter().position_first(|v| v.is_nan() || v.abs() > largest) {
         None => Ok(()),
         Some(at) => Err(Fault::data(format!("{} at position {at} cannot be written as {}", values[at], format.name()))
             .help(format!("the largest magnitude is {largest:e}; choose another format"))),

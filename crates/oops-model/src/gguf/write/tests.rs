@@ -21,8 +21,11 @@ const NO_ATTENTION: BlockDims = BlockDims { query_heads: 0, kv_heads: 0, ..WIDE 
 const NOTHING: BlockDims = BlockDims { ffn: 0, ..NO_ATTENTION };
 const IDS: [u32; 9] = [3, 1, 4, 1, 5, 9, 2, 6, 5];
 
+/// Which linear layers have a bias.
+type Keep = fn(&str) -> bool;
+
 /// A checkpoint with random weights in which `keep` says which biases stay.
-fn checkpoint(config: &ModelConfig, keep: fn(&str) -> bool) -> (TempDir, Checkpoint) {
+fn checkpoint(config: &ModelConfig, keep: Keep) -> (TempDir, Checkpoint) {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let mut files = BTreeMap::from([("config.json".to_owned(), at("config.json"))]);
@@ -92,7 +95,7 @@ fn qkv(part: &str) -> bool {
 
 #[test]
 fn every_family_and_shape_keeps_its_function() {
-    let cases: [(Family, &[BlockDims], fn(&str) -> bool, &str); 9] = [
+    let cases: [(Family, &[BlockDims], Keep, &str); 9] = [
         (Family::Llama, &[WIDE, WIDE], none, "llama"),
         (Family::Llama, &[WIDE, WIDE], repaired, "llama"),
         (Family::Llama, &[WIDE, NARROW], repaired, "deci"),
@@ -120,7 +123,7 @@ fn what_no_runtime_computes_is_never_written() {
     let target = GgufTarget::of(&model).unwrap();
     assert_eq!((target.blocks[0].kv_heads, target.blocks[1].ffn), (1, ZERO_FFN));
     for (blocks, keep, why) in [
-        (vec![WIDE, NARROW], none as fn(&str) -> bool, "its blocks differ"),
+        (vec![WIDE, NARROW], none as Keep, "its blocks differ"),
         (vec![WIDE, WIDE], repaired, "`self_attn.o_proj` has a bias"),
     ] {
         let (_dir, model) = checkpoint(&config(Family::Qwen3, HIDDEN, blocks), keep);

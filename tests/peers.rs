@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 use support::{Place, workspace};
@@ -27,6 +30,66 @@ fn library(python: &PathBuf) -> PathBuf {
     String::from_utf8(out.stdout).expect("a path").trim().into()
 }
 
+/// What a script in `peers/` prints about a folder; it must succeed.
+fn script(python: &PathBuf, name: &str, folder: &Path) -> Value {
+    let out = Command::new(python).arg(workspace().join("tests/peers").join(name)).arg(folder).output();
+    let out = out.expect("Python starts");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{name}: {said}\n{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_str(said.lines().last().unwrap_or_default()).expect("JSON")
+}
+
+/// Runs an exporter on the embedded model, cut so that blocks differ, and copies its folder out.
+fn exported(place: &Place, export: &str, with: &str) -> PathBuf {
+    let data = workspace().join("data");
+    let data = data.display();
+    let text = format!(
+        "version: 1
+stages:
+  dense: {{ use: source.model, with: {{ path: {data}/model }} }}
+  scores: {{ use: score.magnitude, in: {{ model: dense }} }}
+  plan: {{ use: select.global, in: {{ model: dense, scores: scores }}, with: {{ remove_fraction: 0.3 }} }}
+  pruned: {{ use: reconstruct.none, in: {{ model: dense, plan: plan }} }}
+  out: {{ use: {export}, in: {{ model: pruned, dense: dense }}, with: {{ {with} }} }}
+"
+    );
+    let pipeline = place.write("export.yaml", &text);
+    place.run(&pipeline, &[]);
+    let folder = place.path("folder");
+    let words = [pipeline.to_str(), folder.to_str()].map(|p| p.expect("a plain path"));
+    let done = place.oops(&["show", words[0], "out", "--out", words[1]]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    folder
+}
+
+#[test]
+fn gguf_files_say_what_their_tensors_are() {
+    let Some(python) = python("gguf_files_say_what_their_tensors_are", &["gguf"]) else { return };
+    let place = Place::new();
+    let said = script(&python, "gguf_reader.py", &exported(&place, "export.gguf", "format: q8_0"));
+    assert_eq!((&said["architecture"], &said["blocks"]), (&"deci".into(), &6.into()), "{said}");
+}
+
+#[test]
+fn gguf_files_decode_what_the_model_decodes() {
+    let Some(python) = python("gguf_files_decode_what_the_model_decodes", &["xllamacpp"]) else { return };
+    let place = Place::new();
+    let said = script(&python, "llama_cpp.py", &exported(&place, "export.gguf", "format: f32"));
+    assert_eq!(said["same"], 3, "{said}");
+}
+
+#[test]
+fn hugging_face_folders_decode_what_the_model_decodes() {
+    let test = "hugging_face_folders_decode_what_the_model_decodes";
+    let Some(python) = python(test, &["torch", "transformers"]) else { return };
+    for (form, class) in [("remote", "OopsForCausalLM"), ("padded", "LlamaForCausalLM")] {
+        let place = Place::new();
+        let said =
+            script(&python, "hugging_face.py", &exported(&place, "export.hf", &format!("form: {form}, dtype: f32")));
+        assert_eq!((&said["class"], &said["same"]), (&class.into(), &3.into()), "{said}");
+    }
+}
+
 #[test]
 fn onnx_folders_decode_what_the_model_decodes() {
     let packages = ["numpy", "onnxruntime", "onnxruntime_genai"];
@@ -46,11 +109,7 @@ fn onnx_folders_decode_what_the_model_decodes() {
         let to = folder.to_str().expect("a plain path");
         let done = place.oops(&["show", pipeline.to_str().expect("a plain path"), form, "--out", to]);
         assert_eq!(done.code, 0, "{}", done.stderr);
-        let script = workspace().join("tests/peers/onnx.py");
-        let out = Command::new(&python).arg(script).arg(&folder).output().expect("Python starts");
-        let said = String::from_utf8_lossy(&out.stdout).into_owned();
-        assert!(out.status.success(), "{form}: {said}\n{}", String::from_utf8_lossy(&out.stderr));
-        let said: Value = serde_json::from_str(said.lines().last().unwrap_or_default()).expect("JSON");
+        let said = script(&python, "onnx.py", &folder);
         assert_eq!(said["same"], 3 * runs, "{form}: {said}");
     }
     place.verified();

@@ -54,6 +54,7 @@ fn pipelines() {
         oops_reconstruct::stages(),
         oops_distill::stages(),
         oops_eval::stages(),
+        oops_export::stages(),
         oops_report::stages(),
     ];
     let registry = Registry::new(crates.into_iter().flatten()).unwrap();

@@ -4,7 +4,7 @@
 //! that went in) and must give the same logits at every position, within what the stored precision allows.
 
 use oops_core::{Fault, Result, Rng, bail_if};
-use oops_model::{Checkpoint, Decoder, values};
+use oops_model::{Checkpoint, Decoder, likeliest, values};
 use serde::{Deserialize, Serialize};
 
 /// Texts that every tokenizer knows; where there is none, random tokens take their place.
@@ -153,11 +153,6 @@ fn logits(model: &Checkpoint, sequences: &[Vec<u32>]) -> Result<Vec<f32>> {
         x = decoder.block(&model.block(l)?, &x, &lengths, &mut |_, _| Ok(()))?;
     }
     values(&decoder.logits(&model.final_norm()?, &model.head()?, &x)?)
-}
-
-/// Index of the largest value, the first of equals.
-fn likeliest(row: &[f32]) -> u32 {
-    row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best }) as u32
 }
 
 #[cfg(test)]

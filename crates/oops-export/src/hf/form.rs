@@ -87,8 +87,8 @@ impl Plan {
         if first.kv_heads == 0 || first.ffn == 0 {
             return refused("its blocks have no attention or no FFN".to_owned());
         }
-        let own: &[&str] = if self.family == Family::Qwen2 { &ATTENTION[..3] } else { &[] };
-        let extra = self.biases.iter().flatten().find(|b| self.family != Family::Llama && !own.contains(b));
+        let extra = self.biases.iter().flatten();
+        let extra = extra.copied().find(|b| self.family != Family::Llama && !self.own_biases().contains(b));
         if let Some(name) = extra {
             return refused(format!("`{name}` has a bias, which {:?} has no place for", self.family));
         }
@@ -130,26 +130,26 @@ impl Plan {
     }
 
     /// Configuration and code.
-    pub(crate) fn texts(&self, config: &ModelConfig) -> Result<Vec<(&'static str, String)>> {
+    pub(crate) fn texts(&self, config: &ModelConfig) -> Vec<(&'static str, String)> {
         let mut out = hf_config(&ModelConfig { family: self.family, ..config.clone() });
         if self.attention_bias || self.mlp_bias {
             out["attention_bias"] = json!(self.attention_bias);
             out["mlp_bias"] = json!(self.mlp_bias);
         }
         if self.form != Form::Remote {
-            return Ok(vec![("config.json", format!("{out:#}\n"))]);
+            return vec![("config.json", format!("{out:#}\n"))];
         }
-        self.remote_keys(&mut out, config)?;
+        self.remote_keys(&mut out, config);
         let (family, base) = self.python();
         let fill = |text: &str| text.replace("@family@", family).replace("@Base@", base);
-        Ok(vec![
+        vec![
             ("config.json", format!("{out:#}\n")),
             ("configuration_oops.py", fill(include_str!("configuration.py"))),
             ("modeling_oops.py", fill(include_str!("modeling.py"))),
-        ])
+        ]
     }
 
-    fn remote_keys(&self, out: &mut Value, config: &ModelConfig) -> Result<()> {
+    fn remote_keys(&self, out: &mut Value, config: &ModelConfig) {
         let (family, _) = self.python();
         let dims = &config.dims;
         out["model_type"] = json!("oops");
@@ -171,13 +171,16 @@ impl Plan {
                 "num_key_value_heads": b.kv_heads,
                 "intermediate_size": b.ffn,
             });
-            let own = if self.family == Family::Qwen2 { &ATTENTION[..3] } else { &[] };
-            let extra: Vec<_> = self.biases[l].iter().filter(|b| !own.contains(b)).collect();
+            let extra: Vec<_> = self.biases[l].iter().filter(|b| !self.own_biases().contains(b)).collect();
             entry["biases"] = json!(extra);
             entry
         };
         out["block_widths"] = dims.blocks.iter().enumerate().map(widths).collect();
-        bail_if(out["block_widths"].as_array().is_none(), || Fault::internal("widths of no blocks"))
+    }
+
+    /// Linear layers that have a bias in the family's class without being asked for.
+    fn own_biases(&self) -> &'static [&'static str] {
+        if self.family == Family::Qwen2 { &ATTENTION[..3] } else { &[] }
     }
 
     /// The family's module and class prefix in transformers.

@@ -112,7 +112,7 @@ fn rest(work: &Work<'_>, plan: &Plan, dtype: &DType, cx: &Cx<'_>) -> Result<()> 
         &shard,
         &mut |name| cx.work.link_present(work.artifact, name),
     )?;
-    for (name, text) in plan.texts(&config)? {
+    for (name, text) in plan.texts(&config) {
         cx.work.write(name, |path| std::fs::write(path, &text).map_err(|e| Fault::writing(path, &e)))?;
     }
     match work.chat_template() {

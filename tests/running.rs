@@ -80,6 +80,16 @@ fn jobs_change_neither_results_nor_lists_and_events_tell_everything() {
 }
 
 #[test]
+fn too_little_memory_puts_activations_on_disk_and_changes_no_result() {
+    let (roomy, narrow) = (place(), place());
+    roomy.run(&roomy.path("p.yaml"), &[]);
+    let done = narrow.oops(&["run", "p.yaml", "--memory", "1MiB"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert_eq!(done.stderr.matches("it keeps on disk what it can").count(), 2, "{}", done.stderr);
+    assert_eq!(blobs(&roomy), blobs(&narrow));
+}
+
+#[test]
 fn a_forecast_becomes_known_and_keep_going_leaves_what_depends_on_a_failure() {
     let place = place();
     let before = place.oops(&["run", "p.yaml", "--dry-run", "--json"]);
@@ -175,4 +185,34 @@ fn the_second_signal_stops_at_once_and_the_store_stays_whole() {
     assert_eq!(done.status.code(), Some(130));
     place.verified();
     assert_eq!(place.oops(&["run", "p.yaml"]).code, 0);
+}
+
+#[test]
+fn a_signal_stops_who_waits_for_another_process() {
+    let place = place();
+    let mut maker = long_run(&place);
+    let args = [
+        "run",
+        "p.yaml",
+        "--set",
+        "text.with.sequences=400",
+        "--set",
+        "text.with.sequence_tokens=256",
+        "--events",
+        "w.jsonl",
+    ];
+    let waiter = place.command(&args).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
+    let start = Instant::now();
+    while !fs::read_to_string(place.path("w.jsonl")).unwrap_or_default().contains("\"waiting\"") {
+        assert!(start.elapsed() < Duration::from_mins(1), "waited in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    signal(&waiter, "-INT");
+    let done = waiter.wait_with_output().expect("an end");
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(130), "{stderr}");
+    assert!(maker.try_wait().expect("a state").is_none(), "the maker goes on");
+    signal(&maker, "-INT");
+    maker.wait().expect("an end");
+    place.verified();
 }

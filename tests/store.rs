@@ -28,6 +28,11 @@ fn gc_says_what_would_go_and_deletes_only_when_asked() {
         "{}",
         told.stdout
     );
+    let json = place.oops(&["gc", "--keep-size", "100kB", "--json"]);
+    ended(&json, &[1], "a gate");
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert!(json["groups"][0]["why"] == "beyond" && json["groups"][0]["bytes"].as_u64() > Some(0), "{json}");
+    assert_eq!(json["deleted"], false);
     assert_eq!(trees(&place), whole, "nothing was deleted");
     let done = place.oops(&["gc", "--keep-size", "100kB", "--delete"]);
     ended(&done, &[0], "deleted");

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     flops,
-    hidden::{self, Batch},
+    hidden::{self, Batch, Passage},
     moments::Moments,
     residual::{Residual, outlier_share},
 };
@@ -67,7 +67,7 @@ pub struct Activations;
 impl Stage for Activations {
     type Params = Params;
     const NAME: &'static str = "calibrate.activations";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "runs the model and accumulates channel moments and Gram matrices at every site";
     const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::one("tokens", Kind::Tokens)];
     const OUTPUT: Kind = Kind::Stats;
@@ -113,11 +113,19 @@ impl Stage for Activations {
         let dims = &checkpoint.config().dims;
         tokens.check_vocab(dims.vocab)?;
         let decoder = Decoder::new(checkpoint.config(), tokens.sequences.iter().map(Vec::len).max().unwrap_or(0))?;
-        let mut batches = hidden::embed(&checkpoint, &decoder, &tokens, params.period(), params.batch_tokens)?;
+        let mut passage = Passage::open(cx, None, stream(0))?;
+        let mut keep = |batch: &mut Batch| passage.store(batch);
+        let mut batches =
+            hidden::embed(&checkpoint, &decoder, &tokens, params.period(), params.batch_tokens, &mut keep)?;
         bail_if(!batches.iter().any(|b| b.split == Split::Fit), || {
             Fault::data("every calibration sequence is held out").help("use more sequences or a smaller fraction")
         })?;
         let first = resume(params, cx, &mut batches, dims.blocks.len())?;
+        if first == 0 {
+            passage.publish()?
+        } else {
+            passage.discard()
+        }
         cx.progress.begin(dims.blocks.len() as u64, "blocks");
         cx.progress.advance(first as u64);
         let start = Instant::now();
@@ -154,9 +162,9 @@ struct Clock {
     write: f64,
 }
 
-/// Checkpoint of the residual stream after `block`.
-fn state(block: usize) -> String {
-    Workdir::state(&format!("hidden-{block:03}.bin"))
+/// Checkpoint of the residual stream at the input of `block`.
+fn stream(block: usize) -> String {
+    Workdir::state(&format!("stream-{block:03}.bin"))
 }
 
 /// Continues behind the last block whose statistics and residual stream an earlier, killed run has finished.
@@ -169,9 +177,9 @@ fn resume(params: &Params, cx: &Cx<'_>, batches: &mut [Batch], blocks: usize) ->
             && (!params.gram || grams.all(|name| cx.work.is_done(&name)))
     };
     let finished = (0..blocks).take_while(|&l| whole(l)).count();
-    let Some(last) = (0..finished).rev().find(|&l| cx.work.is_done(&state(l))) else { return Ok(0) };
-    hidden::load(&cx.work.path(&state(last)), batches)?;
-    Ok(last + 1)
+    let Some(first) = (1..=finished).rev().find(|&l| cx.work.is_done(&stream(l))) else { return Ok(0) };
+    hidden::load(cx, &stream(first), batches)?;
+    Ok(first)
 }
 
 /// Accumulators of one site: moments and Gram matrix per split.
@@ -202,15 +210,17 @@ fn one_block(
     let block = timed(&mut clock.load, || checkpoint.block(l))?;
     let mut sites = Site::ALL.map(|s| SiteAccumulator::new(params, &block.dims, s));
     let mut residual = Residual::new(checkpoint.config().dims.hidden, params.outlier_rms);
+    let mut passage = Passage::open(cx, Some(&stream(l)), stream(l + 1))?;
     for batch in batches.iter_mut() {
         cx.check_cancelled()?;
+        timed(&mut clock.load, || passage.fetch(batch))?;
         let (mut in_gram, mut in_moments) = (0.0, 0.0);
         let start = Instant::now();
         let split = batch.split as usize;
         batch.x = decoder.block(&block, &batch.x, &batch.lengths, &mut |site, x| {
             let acc = &mut sites[site as usize];
             with_values(x, |values| {
-                timed(&mut in_moments, || acc.moments[split].add(values));
+                timed(&mut in_moments, || drop(acc.moments[split].add(values)));
                 let gram = acc.gram.as_mut().map(|g| timed(&mut in_gram, || g[split].add(values)));
                 gram.unwrap_or(Ok(()))
             })?
@@ -219,10 +229,11 @@ fn one_block(
         clock.gram += in_gram;
         clock.moments += in_moments;
         timed(&mut clock.moments, || residual.add(batch))?;
+        timed(&mut clock.write, || passage.store(batch))?;
     }
     let stats = sites_stats(&sites);
     let residual = residual.finish(params.massive_ratio, outlier_share(&block, &stats, params.owl_multiple)?);
-    timed(&mut clock.write, || publish(l, (sites, stats), &residual, batches, cx))
+    timed(&mut clock.write, || publish(l, (sites, stats), &residual, passage, cx))
 }
 
 fn sites_stats(sites: &[SiteAccumulator; 2]) -> Vec<(Site, SiteStats)> {
@@ -235,7 +246,7 @@ fn publish(
     l: usize,
     (sites, stats): ([SiteAccumulator; 2], Vec<(Site, SiteStats)>),
     residual: &ResidualStats,
-    batches: &[Batch],
+    passage: Passage<'_>,
     cx: &Cx<'_>,
 ) -> Result<()> {
     for ((site, acc), (_, stats)) in Site::ALL.into_iter().zip(sites).zip(&stats) {
@@ -249,10 +260,8 @@ fn publish(
     }
     write_block(&cx.work, l, &stats)?;
     residual.write(&cx.work, l)?;
-    cx.work.write(&state(l), |path| hidden::save(path, batches))?;
-    if l > 0 {
-        cx.work.forget(&state(l - 1));
-    }
+    passage.publish()?;
+    cx.work.forget(&stream(l));
     Ok(())
 }
 

@@ -57,7 +57,7 @@ impl Stage for Gradients {
         Ok(Facts { model: inputs.one("model").model, ..Facts::default() })
     }
 
-    /// Memory: the residual stream and its gradient, one block with the activations and gradients of a batch; at the end
+    /// Memory: the residual stream or its gradient, one block with the activations and gradients of a batch; at the end
     /// of the way forward, the head instead of the block. Disk: the stream at every block, and the gradient.
     fn needs(params: &Params, inputs: &PortFacts) -> Needs {
         let (Some(dims), Some(tokens)) = (inputs.one("model").model, inputs.one("tokens").tokens) else {
@@ -68,7 +68,7 @@ impl Stage for Gradients {
         let block = sizes.block() + 2 * sizes.inner(batch);
         Needs {
             heavy: true,
-            memory_bytes: Some(2 * sizes.stream(count) + block.max(sizes.embedding())),
+            memory_bytes: Some(sizes.stream(count) + block.max(sizes.embedding())),
             disk_bytes: Some((dims.blocks.len() as u64 + 3) * sizes.stream(count)),
             // Forward; then forward again, and backward at twice that.
             work: Some(4.0 * sizes.forward(tokens) + 6.0 * (count * dims.vocab as u64 * dims.hidden as u64) as f64),

@@ -1,11 +1,12 @@
 //! The residual stream of the whole token set between two blocks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use oops_artifact::{Split, TokenSet};
-use oops_core::Result;
-use oops_model::{Checkpoint, Decoder, load_tensors, save_tensors};
+use oops_core::{Fault, Result};
+use oops_model::{Checkpoint, Decoder, TensorReader, TensorWriter, matrix};
+use oops_stage::{Cx, Workdir};
 
 /// Sequences that go through a block together.
 #[derive(Clone)]
@@ -16,8 +17,73 @@ pub(crate) struct Batch {
     pub(crate) sequences: Vec<u32>,
     /// Tokens of each sequence.
     pub(crate) lengths: Vec<usize>,
-    /// Residual stream, one row per token.
+    /// Residual stream, one row per token; no rows while they lie in a file only.
     pub(crate) x: Tensor,
+}
+
+impl Batch {
+    /// Takes the rows from the next place in a file.
+    pub(crate) fn fetch(&mut self, file: &mut TensorReader) -> Result<()> {
+        self.x = file.read((self.lengths.iter().sum::<usize>(), self.width()))?;
+        Ok(())
+    }
+
+    /// Drops the rows.
+    pub(crate) fn clear(&mut self) -> Result<()> {
+        self.x = matrix(Vec::new(), 0, self.width())?;
+        Ok(())
+    }
+
+    fn width(&self) -> usize {
+        self.x.dims().last().copied().unwrap_or(0)
+    }
+}
+
+/// The stream on its way through one block: each batch goes to a file, which becomes a checkpoint when all went. If the
+/// stream spills, batches come from the checkpoint before, and are in memory only in between.
+pub(crate) struct Passage<'a> {
+    work: &'a Workdir,
+    name: String,
+    part: PathBuf,
+    to: TensorWriter,
+    from: Option<TensorReader>,
+    spill: bool,
+}
+
+impl<'a> Passage<'a> {
+    /// To the checkpoint `name`, out of `before`; without it, the batches are made on the way.
+    pub(crate) fn open(cx: &'a Cx<'_>, before: Option<&str>, name: String) -> Result<Self> {
+        let part = cx.work.path(&name).with_extension("passing");
+        let folder = part.parent().unwrap_or(&part);
+        std::fs::create_dir_all(folder).map_err(|e| Fault::writing(folder, &e))?;
+        let from = before.filter(|_| cx.spill).map(|name| TensorReader::open(&cx.work.path(name))).transpose()?;
+        Ok(Self { work: &cx.work, name, to: TensorWriter::create(&part)?, part, from, spill: cx.spill })
+    }
+
+    /// Makes sure that the batch's rows are in memory.
+    pub(crate) fn fetch(&mut self, batch: &mut Batch) -> Result<()> {
+        self.from.as_mut().map_or(Ok(()), |file| batch.fetch(file))
+    }
+
+    /// Takes the batch's new rows.
+    pub(crate) fn store(&mut self, batch: &mut Batch) -> Result<()> {
+        self.to.write(&batch.x)?;
+        if self.spill { batch.clear() } else { Ok(()) }
+    }
+
+    /// Makes the file a checkpoint.
+    pub(crate) fn publish(self) -> Result<()> {
+        self.to.finish()?;
+        self.from.map_or(Ok(()), TensorReader::finish)?;
+        let taken = |path: &Path| std::fs::rename(&self.part, path).map_err(|e| Fault::writing(path, &e));
+        self.work.write(&self.name, taken)
+    }
+
+    /// Gives the file up: nothing will need it.
+    pub(crate) fn discard(self) {
+        drop(self.to);
+        let _ = std::fs::remove_file(self.part);
+    }
 }
 
 /// Every `period`-th sequence is held out, spread evenly so that both splits see the whole text; 0 holds out none.
@@ -26,12 +92,14 @@ pub(crate) fn split_of(index: usize, period: usize) -> Split {
 }
 
 /// Embeds a token set into batches of at most `batch_tokens` tokens (at least one sequence each); none mixes splits.
+/// `done` gets every batch when it is made.
 pub(crate) fn embed(
     checkpoint: &Checkpoint,
     decoder: &Decoder,
     tokens: &TokenSet,
     period: usize,
     batch_tokens: usize,
+    done: &mut dyn FnMut(&mut Batch) -> Result<()>,
 ) -> Result<Vec<Batch>> {
     let embedding = checkpoint.embedding()?;
     let mut batches = Vec::new();
@@ -43,7 +111,9 @@ pub(crate) fn embed(
             if !ids.is_empty() {
                 let x = decoder.embed(&embedding, ids)?;
                 let (sequences, lengths) = std::mem::take(members).into_iter().unzip();
-                batches.push(Batch { split, sequences, lengths, x });
+                let mut batch = Batch { split, sequences, lengths, x };
+                done(&mut batch)?;
+                batches.push(batch);
                 ids.clear();
             }
             Ok(())
@@ -60,14 +130,14 @@ pub(crate) fn embed(
     Ok(batches)
 }
 
-/// Writes the residual stream as raw little-endian f32.
-pub(crate) fn save(path: &Path, batches: &[Batch]) -> Result<()> {
-    save_tensors(path, batches.iter().map(|b| &b.x))
-}
-
-/// Puts a saved residual stream back into batches of the same shape.
-pub(crate) fn load(path: &Path, batches: &mut [Batch]) -> Result<()> {
-    load_tensors(path, batches.iter_mut().map(|b| &mut b.x))
+/// Puts the checkpoint `name` back into batches of the same shape, unless they spill.
+pub(crate) fn load(cx: &Cx<'_>, name: &str, batches: &mut [Batch]) -> Result<()> {
+    if cx.spill {
+        return Ok(());
+    }
+    let mut file = TensorReader::open(&cx.work.path(name))?;
+    batches.iter_mut().try_for_each(|batch| batch.fetch(&mut file))?;
+    file.finish()
 }
 
 #[cfg(test)]

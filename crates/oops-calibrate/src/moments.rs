@@ -1,80 +1,117 @@
 //! Per-channel moments of a stream of rows, in f64.
 
 use oops_artifact::ChannelStats;
+use pulp::Arch;
 use rayon::prelude::*;
 
 /// Channels per task: fixed, so that the order of additions never depends on the thread count.
 const TILE: usize = 64;
+/// Partial sums of a row's energy.
+const LANES: usize = 16;
 
-#[derive(Clone, Copy, Default)]
-struct Channel {
-    sum: f64,
-    sum2: f64,
-    sum3: f64,
-    sum4: f64,
-    max_abs: f32,
-    outliers: u64,
+/// Sums over the channels of one tile; an array each, so that they are added in vectors.
+#[derive(Clone)]
+struct Tile {
+    sum: [f64; TILE],
+    sum2: [f64; TILE],
+    sum3: [f64; TILE],
+    sum4: [f64; TILE],
+    max_abs: [f32; TILE],
+    outliers: [u64; TILE],
 }
 
 /// Accumulates Σx, Σx², Σx³, Σx⁴, max|x| and outlier tokens per channel.
 pub(crate) struct Moments {
     rows: u64,
     outlier_rms: f32,
-    channels: Vec<Channel>,
+    channels: usize,
+    /// The last one may have channels that do not exist, which stay at 0.
+    tiles: Vec<Tile>,
 }
 
 impl Moments {
     /// For `n` channels; x is an outlier where |x| > `outlier_rms` × RMS of its row.
     pub(crate) fn new(n: usize, outlier_rms: f64) -> Self {
-        Self { rows: 0, outlier_rms: outlier_rms as f32, channels: vec![Channel::default(); n] }
+        let tiles = vec![Tile::ZERO; n.div_ceil(TILE)];
+        Self { rows: 0, outlier_rms: outlier_rms as f32, channels: n, tiles }
     }
 
-    /// Adds rows (row-major, n values each).
-    pub(crate) fn add(&mut self, x: &[f32]) {
-        let n = self.channels.len();
-        self.rows += (x.len() / n) as u64;
-        let limits: Vec<f32> = x.par_chunks(n).map(|row| self.outlier_rms * rms(row)).collect();
-        self.channels.par_chunks_mut(TILE).enumerate().for_each(|(tile, channels)| {
-            for (row, &limit) in x.chunks_exact(n).zip(&limits) {
-                let values = &row[tile * TILE..tile * TILE + channels.len()];
-                channels.iter_mut().zip(values).for_each(|(c, &v)| c.add(v, limit));
-            }
+    /// Adds rows (row-major, n values each); gives ‖x‖² of each.
+    pub(crate) fn add(&mut self, x: &[f32]) -> Vec<f64> {
+        let n = self.channels;
+        let energies: Vec<f64> = x.par_chunks(n).map(|row| Arch::new().dispatch(|| energy(row))).collect();
+        self.rows += energies.len() as u64;
+        let limit = |energy: &f64| self.outlier_rms * (energy / n as f64).sqrt() as f32;
+        let limits: Vec<f32> = energies.iter().map(limit).collect();
+        self.tiles.par_iter_mut().enumerate().for_each(|(i, tile)| {
+            Arch::new().dispatch(|| tile.add(x, n, i * TILE, &limits));
         });
+        energies
     }
 
     /// The statistics of all rows so far.
     pub(crate) fn finish(&self) -> ChannelStats {
         let scale = 1.0 / self.rows.max(1) as f64;
-        let each = |f: &dyn Fn(&Channel) -> f64| self.channels.iter().map(|c| f(c) * scale).collect();
+        let each = |f: fn(&Tile) -> &[f64; TILE]| self.all(f).map(|sum| sum * scale).collect();
         ChannelStats {
             count: self.rows,
-            mean: each(&|c| c.sum),
-            second: each(&|c| c.sum2),
-            third: each(&|c| c.sum3),
-            fourth: each(&|c| c.sum4),
-            max_abs: self.channels.iter().map(|c| c.max_abs).collect(),
-            outlier_tokens: self.channels.iter().map(|c| c.outliers).collect(),
+            mean: each(|t| &t.sum),
+            second: each(|t| &t.sum2),
+            third: each(|t| &t.sum3),
+            fourth: each(|t| &t.sum4),
+            max_abs: self.all(|t| &t.max_abs).collect(),
+            outlier_tokens: self.all(|t| &t.outliers).collect(),
         }
     }
-}
 
-impl Channel {
-    #[inline]
-    fn add(&mut self, v: f32, limit: f32) {
-        let (x, magnitude) = (f64::from(v), v.abs());
-        self.sum += x;
-        let square = x * x;
-        self.sum2 += square;
-        self.sum3 += square * x;
-        self.sum4 += square * square;
-        self.max_abs = if magnitude > self.max_abs { magnitude } else { self.max_abs };
-        self.outliers += u64::from(magnitude > limit);
+    fn all<T: Copy + 'static>(&self, f: fn(&Tile) -> &[T; TILE]) -> impl Iterator<Item = T> + '_ {
+        self.tiles.iter().flat_map(f).copied().take(self.channels)
     }
 }
 
-fn rms(row: &[f32]) -> f32 {
-    let sum: f64 = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
-    (sum / row.len() as f64).sqrt() as f32
+impl Tile {
+    const ZERO: Self = Self {
+        sum: [0.0; TILE],
+        sum2: [0.0; TILE],
+        sum3: [0.0; TILE],
+        sum4: [0.0; TILE],
+        max_abs: [0.0; TILE],
+        outliers: [0; TILE],
+    };
+
+    /// Adds the channels from `start` on of rows of `n` values.
+    #[inline(always)]
+    fn add(&mut self, x: &[f32], n: usize, start: usize, limits: &[f32]) {
+        let (end, mut outliers) = (n.min(start + TILE), [0_u32; TILE]);
+        for (row, &limit) in x.chunks_exact(n).zip(limits) {
+            let mut values = [0.0; TILE];
+            values[..end - start].copy_from_slice(&row[start..end]);
+            for i in 0..TILE {
+                let (v, magnitude) = (f64::from(values[i]), values[i].abs());
+                let square = v * v;
+                self.sum[i] += v;
+                self.sum2[i] += square;
+                self.sum3[i] += square * v;
+                self.sum4[i] += square * square;
+                self.max_abs[i] = if magnitude > self.max_abs[i] { magnitude } else { self.max_abs[i] };
+                outliers[i] += u32::from(magnitude > limit);
+            }
+        }
+        self.outliers.iter_mut().zip(outliers).for_each(|(sum, more)| *sum += u64::from(more));
+    }
+}
+
+/// Σ x² in f64.
+#[inline(always)]
+fn energy(row: &[f32]) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let (whole, rest) = row.as_chunks::<LANES>();
+    let mut add = |values: &[f32]| {
+        lanes.iter_mut().zip(values).for_each(|(lane, &v)| *lane += f64::from(v) * f64::from(v));
+    };
+    whole.iter().for_each(|chunk| add(chunk));
+    add(rest);
+    lanes.iter().sum()
 }
 
 #[cfg(test)]
@@ -96,10 +133,26 @@ mod tests {
     }
 
     #[test]
+    fn channels_beyond_a_tile_are_counted_and_energies_are_those_of_rows() {
+        let n = TILE + 5;
+        let x: Vec<f32> = (0..3 * n).map(|i| (i % n) as f32).collect();
+        let mut m = Moments::new(n, 1.5);
+        let energies = m.add(&x);
+        let expected: f64 = (0..n).map(|j| (j * j) as f64).sum();
+        assert_eq!(energies, [expected; 3]);
+        let s = m.finish();
+        assert_eq!((s.mean.len(), s.max_abs[n - 1], s.outlier_tokens.len()), (n, (n - 1) as f32, n));
+        assert!((s.mean[TILE + 2] - (TILE + 2) as f64).abs() < 1e-12);
+        let limit = 1.5 * (expected / n as f64).sqrt();
+        let outliers: Vec<u64> = (0..n).map(|j| if j as f64 > limit { 3 } else { 0 }).collect();
+        assert_eq!(s.outlier_tokens, outliers);
+    }
+
+    #[test]
     fn a_massive_token_does_not_wipe_out_the_rest() {
         let mut m = Moments::new(1, 6.0);
         m.add(&[27_000.0]);
-        (0..1000).for_each(|_| m.add(&[0.01]));
+        (0..1000).for_each(|_| drop(m.add(&[0.01])));
         let rest = m.finish().second[0] * 1001.0 - 27_000.0f64.powi(2);
         assert!((rest - 0.1).abs() < 1e-4, "{rest}");
     }

@@ -25,14 +25,10 @@ impl Residual {
 
     /// Adds the stream of a batch.
     pub(crate) fn add(&mut self, batch: &Batch) -> Result<()> {
-        let width = batch.x.dims().last().copied().unwrap_or(1).max(1);
-        with_values(&batch.x, |x| {
-            self.moments[batch.split as usize].add(x);
-            let places =
-                batch.sequences.iter().zip(&batch.lengths).flat_map(|(&s, &n)| (0..n as u32).map(move |t| (s, t)));
-            let energy = |row: &[f32]| row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() as f32;
-            self.tokens.extend(places.zip(x.chunks_exact(width)).map(|((s, t), row)| (s, t, energy(row))));
-        })
+        let energies = with_values(&batch.x, |x| self.moments[batch.split as usize].add(x))?;
+        let places = batch.sequences.iter().zip(&batch.lengths).flat_map(|(&s, &n)| (0..n as u32).map(move |t| (s, t)));
+        self.tokens.extend(places.zip(energies).map(|((s, t), energy)| (s, t, energy as f32)));
+        Ok(())
     }
 
     /// What is massive: a dimension whose max|x| exceeds `ratio` times the median over dimensions of the RMS, a token

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod examples;
 mod generate;
 mod inspect;
@@ -13,8 +14,10 @@ use oops_stage::available_bytes;
 
 use crate::units::bytes;
 
+pub(crate) use self::bench::{Bench, BenchWhat, OnModel, Repeats, Stored};
 use self::examples::{
-    DAG_EXAMPLES, GENERATE_EXAMPLES, RUN_EXAMPLES, SHOW_EXAMPLES, STAGES_EXAMPLES, STATUS_EXAMPLES, SWEEP_EXAMPLES,
+    BENCH_EXAMPLES, DAG_EXAMPLES, GENERATE_EXAMPLES, RUN_EXAMPLES, SHOW_EXAMPLES, STAGES_EXAMPLES, STATUS_EXAMPLES,
+    SWEEP_EXAMPLES,
 };
 pub(crate) use self::generate::Generate;
 pub(crate) use self::inspect::*;
@@ -85,6 +88,9 @@ pub(crate) enum Command {
     ExportCache(ExportCache),
     /// Take results from a file of export-cache into the store.
     ImportCache(ImportCache),
+    /// Measure what this machine does with kernels and stages, beside what it could do.
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(Bench),
     /// Make the embedded model and its texts again, from seeds (trains for minutes).
     Data(Data),
     /// List the stages, or all about one.
@@ -122,8 +128,8 @@ pub(crate) struct Scheduling {
     /// Of them, stages that keep all cores busy: calibration, repair, distillation, evaluation.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     heavy: u16,
-    /// Memory that stages side by side may need together, by their forecasts, for example 4GiB [default: 80 % of what is
-    /// available].
+    /// Memory that stages side by side may need together, by their forecasts, for example 4GiB; a calibration that alone
+    /// needs more keeps its activations on disk [default: 80 % of what is available].
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     memory: Option<u64>,
     /// Go on with everything that does not depend on what failed; the exit code is that of the first failure.
@@ -271,15 +277,6 @@ pub(crate) struct Data {
     /// Seed of weights and training stories [default: what the embedded model was made with].
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Stages {
-    /// Name of a stage, for example score.wanda.
-    pub(crate) name: Option<String>,
-    /// Print JSON: one array, or one object with the JSON Schema of the parameters.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -3,15 +3,16 @@
 use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::Ordering,
     time::Instant,
 };
 
-use oops_core::{Fault, Result};
+use oops_core::{Fault, Result, bail_if};
 use oops_stage::{Cx, Inputs, Workdir, peak_rss_bytes, reset_peak_rss};
 use oops_store::{FileRef, Provenance, Record};
 
 use crate::{
-    Event, Reason, Resolved, Session,
+    Event, Limits, Reason, Resolved, Session,
     needs::forecast,
     provenance::provenance,
     resolve::{Action, Results},
@@ -38,17 +39,20 @@ pub(crate) struct Maker<'a> {
     inputs: Results,
     /// Whether no other stage runs beside it.
     alone: bool,
+    /// See [`Cx::spill`].
+    spill: bool,
 }
 
 impl<'a> Maker<'a> {
     /// For node `i`, whose inputs are in `results`.
-    pub(crate) fn new(session: Session<'a>, i: usize, task: Task, results: &Results, alone: bool) -> Self {
+    pub(crate) fn new(session: Session<'a>, i: usize, task: Task, results: &Results, limits: Limits) -> Self {
         let inputs = session.graph.nodes[i].uses().filter_map(|j| Some((j, results.get(&j)?.clone())));
-        Self { session, node: i, task, inputs: inputs.collect(), alone }
+        let spill = task.needs.memory_bytes.zip(limits.memory).is_some_and(|(needed, most)| needed > most);
+        Self { session, node: i, task, inputs: inputs.collect(), alone: limits.jobs == 1, spill }
     }
 
     pub(crate) fn make(&self) -> Result<Made> {
-        let Session { graph, store, observer, .. } = self.session;
+        let Session { graph, store, observer, cancel } = self.session;
         let Task { action, reason, .. } = &self.task;
         let node = &graph.nodes[self.node];
         let instance = node.name.as_str();
@@ -56,7 +60,13 @@ impl<'a> Maker<'a> {
         if !damaged.is_empty() {
             return Ok(Made::Lost(damaged));
         }
-        let _lock = store.lock(&action.key, || observer.event(&Event::Waiting { instance }))?;
+        let mut told = false;
+        let _lock = store.lock(&action.key, || {
+            if !std::mem::replace(&mut told, true) {
+                observer.event(&Event::Waiting { instance });
+            }
+            bail_if(cancel.load(Ordering::Relaxed), || Fault::interrupted("stopped while another process makes it"))
+        })?;
         let before = self.session.find(self.node, &action.key).ok();
         match before {
             Some(found) if *reason != Reason::Forced => return Ok(Made::Found(Box::new(found))),
@@ -81,7 +91,7 @@ impl<'a> Maker<'a> {
         let progress = self.session.observer.progress(&node.name);
         let work = Workdir::open(store.scratch(&action.key))?;
         let foretold = forecast(&self.task.needs, !work.is_empty());
-        let cx = Cx::new(graph.seed, work, &*progress, self.session.cancel);
+        let cx = Cx::new(graph.seed, work, &*progress, self.session.cancel).spilling(self.spill);
         if self.alone {
             reset_peak_rss();
         }

@@ -215,10 +215,17 @@ impl<'a> Schedule<'_, 'a> {
             && needed > most
         {
             let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-            walk.warn(i, &format!("needs about {:.1} GiB of memory, {:.1} may be used", gib(needed), gib(most)));
+            walk.warn(
+                i,
+                &format!(
+                    "needs about {:.1} GiB of memory, {:.1} may be used: it keeps on disk what it can",
+                    gib(needed),
+                    gib(most)
+                ),
+            );
         }
         self.running.push(Running { walk: w, node: i, key: task.action.key, needs: task.needs });
-        let maker = Maker::new(walk.session, i, task, &walk.results, self.limits.jobs == 1);
+        let maker = Maker::new(walk.session, i, task, &walk.results, self.limits);
         let tell_it = tell.clone();
         let make = move || {
             let made = catch_unwind(AssertUnwindSafe(|| maker.make()));

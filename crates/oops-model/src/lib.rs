@@ -44,6 +44,6 @@ pub use output::{PutFile, SaveAs, block_file, write_rest};
 pub use pad::pad_block;
 pub use sample::{Sampler, likeliest};
 pub use slice::slice_block;
-pub use spill::{load_slices, load_tensors, save_slices, save_tensors};
+pub use spill::{TensorReader, TensorWriter, load_slices, load_tensors, save_slices, save_tensors};
 pub use stream::TextStream;
 pub use tokenizer::Tokenizer;

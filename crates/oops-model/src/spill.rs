@@ -3,21 +3,73 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Write as _},
-    path::Path,
+    io::{BufWriter, Read as _, Write as _},
+    path::{Path, PathBuf},
 };
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Shape, Tensor};
 use oops_core::{Fault, Result, bail_if};
 
 use crate::{lift::Lift, with_values};
 
 /// Writes the values of f32 tensors.
 pub fn save_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
-    let fault = |e: std::io::Error| Fault::writing(path, &e);
-    let mut file = File::create(path).map_err(fault)?;
-    let mut write = |v: &[f32]| file.write_all(bytemuck::cast_slice(v)).map_err(fault);
-    tensors.into_iter().try_for_each(|t| with_values(t, &mut write)?)
+    let mut file = TensorWriter::create(path)?;
+    tensors.into_iter().try_for_each(|t| file.write(t))?;
+    file.finish()
+}
+
+/// Writes tensors one at a time, as [`save_tensors`] writes them together.
+pub struct TensorWriter {
+    file: BufWriter<File>,
+    path: PathBuf,
+}
+
+impl TensorWriter {
+    /// A new file.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).map_err(|e| Fault::writing(path, &e))?;
+        Ok(Self { file: BufWriter::new(file), path: path.to_owned() })
+    }
+
+    /// Appends the values of an f32 tensor.
+    pub fn write(&mut self, tensor: &Tensor) -> Result<()> {
+        let Self { file, path } = self;
+        with_values(tensor, |v| file.write_all(bytemuck::cast_slice(v)).map_err(|e| Fault::writing(path, &e)))?
+    }
+
+    /// Hands everything to the system.
+    pub fn finish(mut self) -> Result<()> {
+        self.file.flush().map_err(|e| Fault::writing(&self.path, &e))
+    }
+}
+
+/// Reads tensors one at a time from a file that [`save_tensors`] or [`TensorWriter`] wrote.
+pub struct TensorReader {
+    file: File,
+    path: PathBuf,
+}
+
+impl TensorReader {
+    /// An existing file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Fault::reading(path, &e))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// The next tensor, of this shape.
+    pub fn read(&mut self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        let mut values = vec![0.0_f32; shape.elem_count()];
+        let read = self.file.read_exact(bytemuck::cast_slice_mut(&mut values));
+        read.map_err(|e| Fault::reading(&self.path, &e))?;
+        Tensor::from_vec(values, shape, &Device::Cpu).lift()
+    }
+
+    /// Fails if the file holds more than was read.
+    pub fn finish(mut self) -> Result<()> {
+        at_end(&mut self.file, &self.path)
+    }
 }
 
 /// Writes slices as [`save_tensors`] writes tensors.
@@ -37,14 +89,11 @@ pub fn load_slices<'a>(path: &Path, slices: impl IntoIterator<Item = &'a mut [f3
 
 /// Replaces the values of f32 tensors by those of a file that [`save_tensors`] wrote for tensors of the same shapes.
 pub fn load_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = &'a mut Tensor>) -> Result<()> {
-    let fault = |e: std::io::Error| Fault::reading(path, &e);
-    let mut file = File::open(path).map_err(fault)?;
+    let mut file = TensorReader::open(path)?;
     for tensor in tensors {
-        let mut values = vec![0.0_f32; tensor.elem_count()];
-        file.read_exact(bytemuck::cast_slice_mut(&mut values)).map_err(fault)?;
-        *tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).lift()?;
+        *tensor = file.read(tensor.shape())?;
     }
-    at_end(&mut file, path)
+    file.finish()
 }
 
 fn at_end(file: &mut File, path: &Path) -> Result<()> {

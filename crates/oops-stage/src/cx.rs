@@ -44,13 +44,22 @@ pub struct Cx<'a> {
     pub progress: &'a dyn Progress,
     /// Set when the user asks to stop.
     pub cancel: &'a AtomicBool,
+    /// Whether the run was foretold to need more memory than it may have: what can lie on disk between two uses should.
+    /// Changes no result.
+    pub spill: bool,
     measured: Mutex<BTreeMap<String, Value>>,
 }
 
 impl<'a> Cx<'a> {
     /// A context over a work folder.
     pub fn new(seed: u64, work: Workdir, progress: &'a dyn Progress, cancel: &'a AtomicBool) -> Self {
-        Self { seed, work, progress, cancel, measured: Mutex::default() }
+        Self { seed, work, progress, cancel, spill: false, measured: Mutex::default() }
+    }
+
+    /// The same with [`Self::spill`] set.
+    #[must_use]
+    pub fn spilling(self, spill: bool) -> Self {
+        Self { spill, ..self }
     }
 
     /// Fails with an interruption if the user asked to stop; long loops call it once per step.

@@ -4,11 +4,16 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use oops_core::{Digest, Fault, Result};
 
 use crate::{Store, fsio::make_dir};
+
+/// How often a lock that someone else holds is tried.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Holds an action; released (and its file removed) on drop, or by the system when the process dies.
 pub struct ActionLock {
@@ -17,8 +22,9 @@ pub struct ActionLock {
 }
 
 impl Store {
-    /// Takes the lock of an action. If another process holds it, `waiting` is called once, then this waits.
-    pub fn lock(&self, key: &Digest, mut waiting: impl FnMut()) -> Result<ActionLock> {
+    /// Takes the lock of an action. While another process holds it, `waiting` is called a few times a second; it fails to
+    /// give up.
+    pub fn lock(&self, key: &Digest, mut waiting: impl FnMut() -> Result<()>) -> Result<ActionLock> {
         let dir = self.root.join("locks");
         make_dir(&dir)?;
         // From here on nobody deletes its work folder.
@@ -28,16 +34,14 @@ impl Store {
         loop {
             let file = File::options().create(true).append(true).open(&path).map_err(fault)?;
             match file.try_lock() {
+                // The previous holder removed the file before it let go; then this lock is on a file without a name.
+                Ok(()) if same_file(&file, &path) => return Ok(ActionLock { file, path }),
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    waiting();
-                    file.lock().map_err(fault)?;
+                    waiting()?;
+                    thread::sleep(POLL);
                 }
                 Err(TryLockError::Error(e)) => return Err(fault(e)),
-            }
-            // The previous holder removed the file before it let go; then this lock is on a file without a name.
-            if same_file(&file, &path) {
-                return Ok(ActionLock { file, path });
             }
         }
     }
@@ -78,7 +82,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..25 {
-                        let _lock = store.lock(&Digest::of(b"key"), || {}).unwrap();
+                        let _lock = store.lock(&Digest::of(b"key"), || Ok(())).unwrap();
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         done.fetch_add(1, Ordering::SeqCst);
                         inside.fetch_sub(1, Ordering::SeqCst);

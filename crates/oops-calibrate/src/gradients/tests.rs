@@ -10,7 +10,7 @@ use oops_model::{Block, autograd, vector};
 use oops_stage::{NoProgress, Workdir};
 
 use super::{
-    tiny::{Folder, LENGTHS, checkpoint, loss, masked, run, token_set, tokens},
+    tiny::{Folder, LENGTHS, checkpoint, loss, masked, run, run_spilling, token_set, tokens},
     *,
 };
 
@@ -113,12 +113,13 @@ fn an_interrupted_pass_goes_on_to_the_same_bytes() {
     let (whole, outcome) = run(&model, &tokens, &folder.join("whole"), None);
     outcome.unwrap();
     assert!(whole.tree.0.contains_key("gradients/block-002.parquet") && whole.tree.0.contains_key(LOSSES));
-    for stop in 0..7 {
-        let work = folder.join(&format!("stopped-{stop}"));
-        run(&model, &tokens, &work, Some(stop)).1.unwrap_err();
-        let (resumed, outcome) = run(&model, &tokens, &work, None);
+    // With streams in memory or on disk before the stop, and after it.
+    for (stop, how) in (0..7).flat_map(|stop| (0..4).map(move |how| (stop, how))) {
+        let work = folder.join(&format!("stopped-{stop}-{how}"));
+        run_spilling(&model, &tokens, &work, Some(stop), how & 1 > 0).1.unwrap_err();
+        let (resumed, outcome) = run_spilling(&model, &tokens, &work, None, how & 2 > 0);
         outcome.unwrap();
-        assert_eq!(resumed.tree, whole.tree, "stopped after {stop}");
+        assert_eq!(resumed.tree, whole.tree, "stopped after {stop}, {how}");
     }
     // A run that was stopped after every single step.
     let work = folder.join("stepwise");

@@ -124,9 +124,20 @@ const PARAMS: Params = Params { batch_tokens: 16, per_sequence: true };
 
 /// One run in `work`; the artifact so far and how it ended.
 pub(super) fn run(model: &Checkpoint, tokens: &TokenSet, work: &Path, stop: Option<u64>) -> (Artifact, Result<()>) {
+    run_spilling(model, tokens, work, stop, false)
+}
+
+/// The same, with streams on disk if `spill`.
+pub(super) fn run_spilling(
+    model: &Checkpoint,
+    tokens: &TokenSet,
+    work: &Path,
+    stop: Option<u64>,
+    spill: bool,
+) -> (Artifact, Result<()>) {
     let cancel = AtomicBool::new(stop == Some(0));
     let progress = StopAfter { steps: AtomicU64::new(0), stop: stop.unwrap_or(u64::MAX), cancel: &cancel };
-    let cx = Cx::new(0, Workdir::open(work).unwrap(), &progress, &cancel);
+    let cx = Cx::new(0, Workdir::open(work).unwrap(), &progress, &cancel).spilling(spill);
     let outcome = pass(&PARAMS, model, tokens, &cx);
     let finished = cx.work.finish();
     (Artifact { kind: Kind::Gradients, tree: finished.tree, paths: finished.fresh }, outcome)

@@ -5,14 +5,14 @@
 
 use oops_artifact::{TokenSet, gradients_file, sequence_gradients_file, write_losses};
 use oops_core::{Fault, Result, UnitKind, bail_if};
-use oops_model::{Checkpoint, Decoder};
+use oops_model::{Checkpoint, Decoder, TensorReader};
 use oops_stage::{Cx, Workdir, timed};
 use serde::Serialize;
 
 pub(super) use oops_artifact::LOSSES;
 
 use super::{Params, sums::Collector};
-use crate::hidden::{self, Batch};
+use crate::hidden::{self, Batch, Passage};
 
 /// Seconds spent in the parts of the pass.
 #[derive(Default, Serialize)]
@@ -38,6 +38,8 @@ pub(super) struct Walk<'a> {
     tokens: &'a TokenSet,
     cx: &'a Cx<'a>,
     decoder: Decoder,
+    /// The embedded tokens' file, until it is known whether it is needed.
+    embedded: Option<Passage<'a>>,
     /// The residual stream at one block's input.
     stream: Vec<Batch>,
     /// The gradient of Σ_b L_b, at another.
@@ -65,9 +67,12 @@ impl<'a> Walk<'a> {
     ) -> Result<Self> {
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         let decoder = Decoder::new(checkpoint.config(), longest)?;
-        let stream = hidden::embed(checkpoint, &decoder, tokens, 0, params.batch_tokens)?;
-        let gradient = stream.clone();
-        Ok(Self { params, checkpoint, tokens, cx, decoder, stream, gradient, clock: Clock::default() })
+        let mut embedded = Passage::open(cx, None, input(0))?;
+        let mut keep = |batch: &mut Batch| embedded.store(batch);
+        let stream = hidden::embed(checkpoint, &decoder, tokens, 0, params.batch_tokens, &mut keep)?;
+        let (mut gradient, embedded, clock) = (stream.clone(), Some(embedded), Clock::default());
+        gradient.iter_mut().try_for_each(Batch::clear)?;
+        Ok(Self { params, checkpoint, tokens, cx, decoder, embedded, stream, gradient, clock })
     }
 
     /// Goes all the way, or what is left of it.
@@ -76,10 +81,12 @@ impl<'a> Walk<'a> {
         let left = self.left(blocks);
         self.cx.progress.begin(2 * blocks as u64 + 1, "block passes");
         self.forward(left.map_or(blocks + 1, |left| left), blocks)?;
+        // From here on, batches are read from their checkpoints.
+        self.stream.iter_mut().try_for_each(Batch::clear)?;
         match left {
             None => self.head(blocks)?,
             Some(0) => {}
-            Some(left) => hidden::load(&self.cx.work.path(&gradient(left)), &mut self.gradient)?,
+            Some(left) => hidden::load(self.cx, &gradient(left), &mut self.gradient)?,
         }
         let left = left.unwrap_or(blocks);
         self.cx.progress.advance((blocks - left) as u64 + 1);
@@ -109,60 +116,60 @@ impl<'a> Walk<'a> {
 
     /// Makes the inputs of blocks `0..needed` (that of block `blocks` is the last residual stream).
     fn forward(&mut self, needed: usize, blocks: usize) -> Result<()> {
+        let embedded = self.embedded.take();
         let ready = (0..needed).take_while(|&l| self.cx.work.is_done(&input(l))).count();
         self.cx.progress.advance(if needed == ready { blocks } else { ready.saturating_sub(1) } as u64);
+        match (ready.checked_sub(1), embedded) {
+            (None, Some(embedded)) if needed > 0 => embedded.publish()?,
+            (_, embedded) => embedded.into_iter().for_each(Passage::discard),
+        }
         if needed == ready {
             return Ok(());
         }
-        match ready.checked_sub(1) {
-            Some(last) => hidden::load(&self.cx.work.path(&input(last)), &mut self.stream)?,
-            None => self.keep(0)?,
+        if let Some(last) = ready.checked_sub(1) {
+            hidden::load(self.cx, &input(last), &mut self.stream)?;
         }
         for l in ready.saturating_sub(1)..needed - 1 {
             self.cx.check_cancelled()?;
             let block = timed(&mut self.clock.load, || self.checkpoint.block(l))?;
+            let mut passage = Passage::open(self.cx, Some(&input(l)), input(l + 1))?;
             for batch in &mut self.stream {
                 self.cx.check_cancelled()?;
+                timed(&mut self.clock.files, || passage.fetch(batch))?;
                 let step = || self.decoder.block(&block, &batch.x, &batch.lengths, &mut |_, _| Ok(()));
                 batch.x = timed(&mut self.clock.forward, step).map_err(|f| f.at(format!("block {l}")))?;
+                timed(&mut self.clock.files, || passage.store(batch))?;
             }
-            self.keep(l + 1)?;
+            timed(&mut self.clock.files, || passage.publish())?;
             self.cx.progress.advance(1);
         }
         self.cx.progress.advance((blocks - (needed - 1)) as u64);
         Ok(())
     }
 
-    /// Keeps the stream as the input of block `l`.
-    fn keep(&mut self, l: usize) -> Result<()> {
-        let (work, stream) = (&self.cx.work, &self.stream);
-        timed(&mut self.clock.files, || work.write(&input(l), |path| hidden::save(path, stream)))
-    }
-
-    /// Takes the stream at the input of block `l` from its checkpoint.
-    fn recall(&mut self, l: usize) -> Result<()> {
-        let (path, stream) = (self.cx.work.path(&input(l)), &mut self.stream);
-        timed(&mut self.clock.files, || hidden::load(&path, stream))
-    }
-
     /// Losses of all sequences, and their gradient at the last residual stream.
     fn head(&mut self, blocks: usize) -> Result<()> {
-        self.recall(blocks)?;
+        let mut inputs = TensorReader::open(&self.cx.work.path(&input(blocks)))?;
+        let mut passage = Passage::open(self.cx, None, gradient(blocks))?;
         let norm = self.checkpoint.final_norm()?;
         let head = timed(&mut self.clock.load, || self.checkpoint.head())?;
         let (mut losses, mut sequences) = (Vec::new(), self.tokens.sequences.iter());
-        for (batch, gradient) in self.stream.iter().zip(&mut self.gradient) {
+        for (batch, gradient) in self.stream.iter_mut().zip(&mut self.gradient) {
             self.cx.check_cancelled()?;
+            timed(&mut self.clock.files, || batch.fetch(&mut inputs))?;
             let ids: Vec<u32> = sequences.by_ref().take(batch.lengths.len()).flatten().copied().collect();
             let step = || self.decoder.next_token_grad(&norm, &head, &batch.x, &ids, &batch.lengths);
             let (loss, x) = timed(&mut self.clock.head, step)?;
             gradient.x = x;
+            batch.clear()?;
+            timed(&mut self.clock.files, || passage.store(gradient))?;
             losses.extend(loss);
         }
+        inputs.finish()?;
         bail_if(losses.iter().any(|l| !l.is_finite()), || Fault::data("the loss of a sequence is not finite"))?;
         let lengths: Vec<usize> = self.tokens.sequences.iter().map(Vec::len).collect();
         self.cx.work.write(LOSSES, |path| write_losses(path, &lengths, &losses))?;
-        self.cx.work.write(&gradient(blocks), |path| hidden::save(path, &self.gradient))?;
+        passage.publish()?;
         self.cx.work.forget(&input(blocks));
         Ok(())
     }
@@ -170,10 +177,15 @@ impl<'a> Walk<'a> {
     /// Takes the gradient from the output of block `l` to its input, and writes what it says of the block's units.
     fn backward(&mut self, l: usize) -> Result<()> {
         let block = timed(&mut self.clock.load, || self.checkpoint.block(l))?;
-        self.recall(l)?;
+        let mut inputs = TensorReader::open(&self.cx.work.path(&input(l)))?;
+        let mut passage = Passage::open(self.cx, Some(&gradient(l + 1)), gradient(l))?;
         let mut collector = Collector::new(block.dims);
-        for (batch, gradient) in self.stream.iter().zip(&mut self.gradient) {
+        for (batch, gradient) in self.stream.iter_mut().zip(&mut self.gradient) {
             self.cx.check_cancelled()?;
+            timed(&mut self.clock.files, || {
+                passage.fetch(gradient)?;
+                batch.fetch(&mut inputs)
+            })?;
             let (mut both, mut in_sums) = (0.0, 0.0);
             let mut tap = |site, a: &[f32], da: &[f32]| {
                 timed(&mut in_sums, || collector.add(site, a, da, &batch.lengths));
@@ -183,12 +195,17 @@ impl<'a> Walk<'a> {
             gradient.x = timed(&mut both, step)?;
             self.clock.sums += in_sums;
             self.clock.backward += both - in_sums;
+            batch.clear()?;
+            timed(&mut self.clock.files, || passage.store(gradient))?;
         }
-        let (work, per_sequence, gradients) = (&self.cx.work, self.params.per_sequence, &self.gradient);
+        inputs.finish()?;
+        let (work, per_sequence) = (&self.cx.work, self.params.per_sequence);
         timed(&mut self.clock.files, || {
             collector.publish(work, l, per_sequence)?;
             if l > 0 {
-                work.write(&gradient(l), |path| hidden::save(path, gradients))?;
+                passage.publish()?
+            } else {
+                passage.discard()
             }
             work.forget(&gradient(l + 1));
             work.forget(&input(l));

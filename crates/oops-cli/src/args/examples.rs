@@ -53,3 +53,10 @@ Examples:
   oops generate pipelines/llama.yaml pruned --set plan.with.remove_fraction=0.5 --prompt 'Tom had' --json
 
 Text goes to stdout as it comes, speeds go to stderr. The prompt starts with the special tokens that the tokenizer itself adds.";
+
+pub(super) const BENCH_EXAMPLES: &str = "\
+Examples:
+  oops bench calibrate --json
+  oops bench solve --channels 11008 --kept 8800 --outputs 4096 --runs 1
+  oops bench make-model --like llama-2-7b --blocks 4 big
+  oops bench prune --model big --sequences 16 --sequence-tokens 2048 --runs 1";

@@ -158,3 +158,12 @@ pub(crate) struct Completions {
     /// The shell.
     pub(crate) shell: clap_complete::Shell,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Stages {
+    /// Name of a stage, for example score.wanda.
+    pub(crate) name: Option<String>,
+    /// Print JSON: one array, or one object with the JSON Schema of the parameters.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

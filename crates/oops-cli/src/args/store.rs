@@ -34,6 +34,9 @@ pub(crate) struct Gc {
     /// Delete; without it, only say what would go, with exit code 1 if anything would.
     #[arg(long, visible_alias = "yes")]
     pub(crate) delete: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,10 +3,12 @@
 use std::{path::Path, time::SystemTime};
 
 use oops_store::{Garbage, Group, Policy, Why};
+use serde_json::{Value, json};
 
 use crate::{
     args::Gc,
     open::{self, Answer},
+    show::line,
     terminal::{err, out},
     units::size,
 };
@@ -20,8 +22,23 @@ pub(crate) fn gc(args: &Gc, cache: Option<&Path>) -> Answer {
     } else {
         store.garbage(&policy)?
     };
-    print(&garbage, args, &store.root().display().to_string());
+    if args.json {
+        out(&line(&report(&garbage, args.delete))?);
+    } else {
+        print(&garbage, args, &store.root().display().to_string());
+    }
     Ok(u8::from(!args.delete && !garbage.groups.is_empty()))
+}
+
+fn report(garbage: &Garbage, deleted: bool) -> Value {
+    let unix_s = |t: SystemTime| t.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let group = |(why, group): (&Why, &Group)| {
+        let (items, bytes, oldest) = (group.items, group.bytes, group.oldest.map(unix_s));
+        json!({ "why": format!("{why:?}").to_lowercase(), "items": items, "bytes": bytes, "oldest_unix_s": oldest })
+    };
+    let Garbage { groups, kept, kept_bytes, used } = garbage;
+    let groups: Vec<Value> = groups.iter().map(group).collect();
+    json!({ "deleted": deleted, "groups": groups, "kept": kept, "kept_bytes": kept_bytes, "used": used })
 }
 
 fn print(garbage: &Garbage, args: &Gc, root: &str) {

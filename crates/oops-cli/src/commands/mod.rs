@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod bench;
 mod cache_file;
 mod completions;
 mod dag;
@@ -49,6 +50,7 @@ pub(crate) fn dispatch(cli: &Cli) -> Answer {
         Command::Gc(args) => gc::gc(args, cache),
         Command::ExportCache(args) => cache_file::export(args, cache, &registry),
         Command::ImportCache(args) => cache_file::import(args, cache),
+        Command::Bench(args) => bench::bench(args, &registry),
         Command::Data(args) => data::data(args),
         Command::Stages(args) => stages::stages(args, &registry),
     }

@@ -100,7 +100,7 @@ fn what_a_living_process_uses_or_makes_stays() {
     let (user, collector) = (reopened(&root), reopened(&root));
     let all = Policy { older_than: Some(Duration::ZERO), keep_bytes: Some(0) };
     let making = Digest::of(b"making");
-    let _lock = user.lock(&making, || {}).unwrap();
+    let _lock = user.lock(&making, || Ok(())).unwrap();
     fs::create_dir_all(user.scratch(&making)).unwrap();
     let record = publish(&user, "a", &[("a", b"bytes")]);
     let gone = collector.collect(&all, &mut || {}).unwrap();

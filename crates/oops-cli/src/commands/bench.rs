@@ -1,0 +1,145 @@
+//! `oops bench`: what this machine does, beside what it could do.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use oops_bench::{
+    Figures, GramSize, Like, ModelSpec, Report, SolveSize, StageBench, Subject, bench_stages, gemm, gram, publish,
+    read, repeat, select, solve, write_model,
+};
+use oops_core::{Fault, Result, bail_if};
+use oops_model::DType;
+use oops_stage::Registry;
+use serde_json::{Value, json};
+
+use crate::{
+    args::{Bench, BenchWhat, OnModel, Repeats, Stored},
+    open::Answer,
+    platform::{CANCEL, catch_interrupt},
+    show::line,
+    terminal::{err, out},
+    units::{seconds, size},
+};
+
+type Settings = BTreeMap<&'static str, Value>;
+
+/// Runs the command.
+pub(crate) fn bench(args: &Bench, registry: &Registry) -> Answer {
+    catch_interrupt();
+    match &args.what {
+        BenchWhat::Gemm(repeats) => kernel("gemm", Settings::new(), repeats, gemm),
+        BenchWhat::Gram { channels, rows, repeats } => {
+            let settings = Settings::from([("channels", json!(channels)), ("rows", json!(rows))]);
+            let sizes = GramSize { channels: *channels as usize, rows: *rows as usize };
+            kernel("gram", settings, repeats, || gram(sizes))
+        }
+        BenchWhat::Solve { channels, kept, outputs, repeats } => {
+            let kept = kept.unwrap_or((channels * 4).div_ceil(5));
+            bail_if(kept > *channels, || Fault::config("`--kept` must not exceed `--channels`"))?;
+            let settings =
+                Settings::from([("channels", json!(channels)), ("kept", json!(kept)), ("outputs", json!(outputs))]);
+            let sizes = SolveSize { channels: *channels as usize, kept: kept as usize, outputs: *outputs as usize };
+            kernel("solve", settings, repeats, || solve(sizes))
+        }
+        BenchWhat::Select { units, blocks, repeats } => {
+            bail_if(blocks > units, || Fault::config("`--blocks` must not exceed `--units`"))?;
+            let settings = Settings::from([("units", json!(units)), ("blocks", json!(blocks))]);
+            kernel("select", settings, repeats, || select(*units as usize, *blocks as usize))
+        }
+        BenchWhat::Read { model, repeats } => {
+            kernel("read", Settings::from([("model", json!(model))]), repeats, || read(model))
+        }
+        BenchWhat::Publish { folder, size, repeats } => {
+            let folder = folder.clone().unwrap_or_else(std::env::temp_dir);
+            let settings = Settings::from([("folder", json!(folder)), ("bytes", json!(size))]);
+            kernel("publish", settings, repeats, || publish(&folder, *size as usize))
+        }
+        BenchWhat::Calibrate(on) => stages("calibrate", StageBench::Calibrate, on, registry),
+        BenchWhat::Gradients(on) => stages("gradients", StageBench::Gradients, on, registry),
+        BenchWhat::Evaluate(on) => stages("evaluate", StageBench::Evaluate, on, registry),
+        BenchWhat::Distill(on) => stages("distill", StageBench::Distill, on, registry),
+        BenchWhat::Prune(on) => stages("prune", StageBench::Prune, on, registry),
+        BenchWhat::Oops(on) => stages("oops", StageBench::Oops, on, registry),
+        BenchWhat::MakeModel { like, blocks, dtype, seed, out } => {
+            let dtype = match dtype {
+                Stored::F32 => DType::F32,
+                Stored::F16 => DType::F16,
+                Stored::Bf16 => DType::BF16,
+            };
+            let spec = ModelSpec { like: like.0, blocks: blocks.map(|n| n as usize), dtype, seed: *seed };
+            make_model(&spec, out)
+        }
+    }
+}
+
+fn kernel(name: &'static str, settings: Settings, repeats: &Repeats, one: impl FnMut() -> Result<Figures>) -> Answer {
+    let runs = repeat(repeats.runs as usize, &mut progress(repeats), one)?;
+    print(&Report::of(name, settings, &runs), repeats)
+}
+
+fn stages(name: &'static str, bench: StageBench, on: &OnModel, registry: &Registry) -> Answer {
+    let temporary = tempfile::tempdir().map_err(|e| Fault::store(format!("no temporary folder: {e}")))?;
+    let model = match &on.model {
+        Some(path) => path.clone(),
+        None => default_model(temporary.path())?,
+    };
+    let subject = Subject { model, sequences: on.sequences as usize, sequence_tokens: on.sequence_tokens as usize };
+    let shown = on.model.as_ref().map_or_else(|| json!("random, like smollm2-135m"), |path| json!(path));
+    let settings = Settings::from([
+        ("model", shown),
+        ("sequences", json!(on.sequences)),
+        ("sequence_tokens", json!(on.sequence_tokens)),
+    ]);
+    let runs = on.repeats.runs as usize;
+    let runs = bench_stages(bench, &subject, registry, runs, &CANCEL, &mut progress(&on.repeats))?;
+    print(&Report::of(name, settings, &runs), &on.repeats)
+}
+
+fn default_model(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("model");
+    let spec = ModelSpec { like: Like::SmolLm2135m, blocks: None, dtype: DType::BF16, seed: 0 };
+    write_model(&spec, &path, &mut |_, _| ()).map(|()| path)
+}
+
+fn make_model(spec: &ModelSpec, folder: &Path) -> Answer {
+    write_model(spec, folder, &mut |i, n| err(&format!("{i} of {n} blocks")))?;
+    out(&format!("made {}", folder.display()));
+    Ok(0)
+}
+
+fn progress(repeats: &Repeats) -> impl FnMut(usize) + use<> {
+    let runs = repeats.runs;
+    move |i| err(&format!("{i} of {runs} runs"))
+}
+
+fn print(report: &Report, repeats: &Repeats) -> Answer {
+    if repeats.json {
+        out(&line(report)?);
+        return Ok(0);
+    }
+    let settings = report.settings.iter().map(|(name, value)| match value {
+        Value::String(text) => format!("{name} {text}"),
+        other => format!("{name} {other}"),
+    });
+    out(&format!("{}: {}", report.bench, settings.collect::<Vec<_>>().join(", ")));
+    let width = report.medians.keys().map(String::len).max().unwrap_or(0);
+    for (name, median) in &report.medians {
+        let [low, high] = report.spread[name].map(|v| shown(name, v));
+        out(&format!("  {name:width$}  {:>10}  ({low} … {high})", shown(name, *median)));
+    }
+    out(&format!("  median of {} (smallest … largest)", report.runs));
+    Ok(0)
+}
+
+/// A figure in the unit that its name ends in.
+fn shown(name: &str, value: f64) -> String {
+    match name {
+        n if n.ends_with("_bytes") => size(value as u64),
+        n if n.contains("seconds") => seconds(value),
+        n if n.starts_with("share") => format!("{:.1} %", 100.0 * value),
+        _ if value >= 1000.0 => format!("{value:.0}"),
+        _ => format!("{value:.3}"),
+    }
+}

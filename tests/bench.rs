@@ -25,6 +25,30 @@ fn kernels_report_their_share_of_what_the_machine_can_do() {
     assert!(share > 0.0 && number(&gram, "share_of_symmetric_rate") > 0.0);
     let [low, high] = [0, 1].map(|i| gram["spread"]["gflops"][i].as_f64().unwrap());
     assert!(low <= number(&gram, "gflops") && number(&gram, "gflops") <= high);
+    for (stored, code) in [(1e-9, 0), (1e9, 1)] {
+        let line = format!(
+            "{{\"bench\":\"gram\",\"settings\":{{\"channels\":96,\"rows\":64}},\"share_of_symmetric_rate\":{stored}}}"
+        );
+        place.write("stored.jsonl", &line);
+        let done = place.oops(&[
+            "bench",
+            "gram",
+            "--channels",
+            "96",
+            "--rows",
+            "64",
+            "--runs",
+            "1",
+            "--against",
+            "stored.jsonl",
+        ]);
+        assert_eq!(
+            (done.code, done.stderr.contains("regression: share_of_symmetric_rate")),
+            (code, code == 1),
+            "{}",
+            done.stderr
+        );
+    }
     let solve = json(place.oops(&["bench", "solve", "--channels", "64", "--outputs", "8", "--runs", "1", "--json"]));
     assert_eq!(solve["settings"]["kept"], 52);
     let select = json(place.oops(&["bench", "select", "--units", "640", "--blocks", "4", "--runs", "1", "--json"]));
@@ -75,6 +99,11 @@ fn what_cannot_be_measured_is_refused() {
         (&["bench", "solve", "--channels", "4", "--kept", "5"], 2, "`--kept` must not exceed"),
         (&["bench", "select", "--units", "4", "--blocks", "5"], 2, "`--blocks` must not exceed"),
         (&["bench", "calibrate", "--model", "nowhere", "--runs", "1"], 3, "nowhere"),
+        (
+            &["bench", "gram", "--runs", "1", "--channels", "8", "--rows", "8", "--against", "full/file"],
+            3,
+            "no report of this benchmark",
+        ),
         (&["bench", "publish", "--folder", "nowhere", "--runs", "1"], 3, "nowhere"),
     ] {
         let done = place.oops(args);

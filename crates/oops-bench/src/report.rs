@@ -44,6 +44,28 @@ impl Report {
     }
 }
 
+/// A share may fall to this part of a stored one before it counts as a regression.
+const TOLERANCE: f64 = 0.9;
+
+impl Report {
+    /// Whether `stored` is a report of the same benchmark on the same settings.
+    pub fn is_like(&self, stored: &Value) -> bool {
+        stored["bench"] == self.bench
+            && serde_json::to_value(&self.settings).is_ok_and(|mine| mine == stored["settings"])
+    }
+
+    /// What regressed: shares whose best repetition is more than a tenth below the stored median. Other figures depend on
+    /// the machine and are not compared.
+    pub fn regressions(&self, stored: &Value) -> Vec<String> {
+        let worse = |(name, [_, best]): (&String, &[f64; 2])| {
+            let before = stored[name].as_f64().filter(|_| name.starts_with("share"))?;
+            let (now, then) = (100.0 * best, 100.0 * before);
+            (*best < TOLERANCE * before).then(|| format!("{name}: {now:.1} % at best, {then:.1} % stored"))
+        };
+        self.spread.iter().filter_map(worse).collect()
+    }
+}
+
 /// Calls `one` `runs` times; `done` hears of every repetition.
 pub fn repeat(
     runs: usize,
@@ -83,6 +105,16 @@ mod tests {
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["a_s"], 2.0);
         assert_eq!(json["runs"], 3);
+    }
+
+    #[test]
+    fn a_share_regresses_when_even_the_best_run_is_a_tenth_below() {
+        let runs = [0.5, 0.71].map(|v| figures([("share_of_x", v), ("seconds", 9.0)]));
+        let report = Report::of("x", BTreeMap::from([("n", 4.into())]), &runs);
+        let stored = |share: f64| serde_json::json!({ "bench": "x", "settings": { "n": 4 }, "share_of_x": share, "seconds": 1.0 });
+        assert!(report.is_like(&stored(0.0)) && !report.is_like(&serde_json::json!({ "bench": "x", "settings": {} })));
+        assert!(report.regressions(&stored(0.78)).is_empty());
+        assert_eq!(report.regressions(&stored(0.8)), ["share_of_x: 71.0 % at best, 80.0 % stored"]);
     }
 
     #[test]

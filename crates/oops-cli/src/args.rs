@@ -25,6 +25,7 @@ pub(crate) use self::store::{ExportCache, Gc, ImportCache};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done · 1 a gate said no (run and sweep --dry-run: something would run; verify: damage; \
+bench --against: slower; \
 gc without --delete: something would go) · 2 pipeline, parameter or \
 flag is wrong · 3 an input is wrong or missing · 4 a computation has no usable answer · 5 device · 6 the store cannot be \
 read or written · 70 a bug of this program · 130 interrupted";

@@ -17,9 +17,11 @@ use crate::{
     walk::Walk,
 };
 
-/// Bytes per entry of a site's Gram matrix that a repair holds at its peak, as measured (53 to 126): the matrices of both
-/// splits, the cut and permuted system, its factor, and the candidates that are judged.
-const SOLVE_BYTES: u64 = 128;
+/// Bytes per entry of a site's Gram matrix that a repair holds at its peak (25 measured for ridge at 11,008 channels): the
+/// matrices of both splits, the cut and permuted system, its factor, and the candidates that are judged.
+const SOLVE_BYTES: u64 = 32;
+/// What solvers hold beside, whatever the size.
+const SOLVE_BASE: u64 = 64 << 20;
 
 /// The stage of a method.
 pub(crate) struct ReconstructStage<R>(PhantomData<R>);
@@ -60,7 +62,7 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
         let (options, sizes) = (R::options(params), Sizes(&dims));
         let walks = options.stream == Stream::Pruned;
         let (solves, n) = (walks || R::STATISTICS == Statistics::Gram, sizes.widest());
-        let memory = 2 * sizes.block() + sizes.embedding() + if solves { SOLVE_BYTES * n * n } else { 0 };
+        let memory = 2 * sizes.block() + sizes.embedding() + if solves { SOLVE_BASE + SOLVE_BYTES * n * n } else { 0 };
         let (disk, solving) = (sizes.checkpoint(4), (dims.blocks.len() as u64 * sizes.squares() * n) as f64);
         let needs = |memory, disk, work| Needs {
             heavy: solves,

@@ -20,6 +20,10 @@ pub(crate) struct Repeats {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Compare shares with the report of the same benchmark in this file (one `--json` object per line); exit code 1 if
+    /// even the best repetition is more than a tenth below.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) against: Option<PathBuf>,
 }
 
 /// What whole stages are measured on.

@@ -117,20 +117,31 @@ fn progress(repeats: &Repeats) -> impl FnMut(usize) + use<> {
 fn print(report: &Report, repeats: &Repeats) -> Answer {
     if repeats.json {
         out(&line(report)?);
-        return Ok(0);
+    } else {
+        table(report);
     }
+    let Some(path) = &repeats.against else { return Ok(0) };
+    let text = std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e))?;
+    let stored = text.lines().filter_map(|l| serde_json::from_str(l).ok()).find(|stored| report.is_like(stored));
+    let none = || Fault::data("no report of this benchmark with these settings").at(path.display());
+    let worse = report.regressions(&stored.ok_or_else(none)?);
+    worse.iter().for_each(|w| err(&format!("regression: {w}")));
+    Ok(u8::from(!worse.is_empty()))
+}
+
+fn table(report: &Report) {
     let settings = report.settings.iter().map(|(name, value)| match value {
         Value::String(text) => format!("{name} {text}"),
         other => format!("{name} {other}"),
     });
-    out(&format!("{}: {}", report.bench, settings.collect::<Vec<_>>().join(", ")));
+    let settings: Vec<String> = settings.collect();
+    out(&format!("{}{}{}", report.bench, if settings.is_empty() { "" } else { ": " }, settings.join(", ")));
     let width = report.medians.keys().map(String::len).max().unwrap_or(0);
     for (name, median) in &report.medians {
         let [low, high] = report.spread[name].map(|v| shown(name, v));
         out(&format!("  {name:width$}  {:>10}  ({low} … {high})", shown(name, *median)));
     }
     out(&format!("  median of {} (smallest … largest)", report.runs));
-    Ok(0)
 }
 
 /// A figure in the unit that its name ends in.

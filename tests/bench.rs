@@ -104,7 +104,7 @@ fn what_cannot_be_measured_is_refused() {
             3,
             "no report of this benchmark",
         ),
-        (&["bench", "publish", "--folder", "nowhere", "--runs", "1"], 3, "nowhere"),
+        (&["bench", "publish", "--folder", "nowhere", "--runs", "1"], 6, "nowhere"),
     ] {
         let done = place.oops(args);
         assert_eq!(done.code, code, "{args:?}: {}", done.stderr);

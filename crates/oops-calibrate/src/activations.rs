@@ -122,9 +122,9 @@ impl Stage for Activations {
         })?;
         let first = resume(params, cx, &mut batches, dims.blocks.len())?;
         if first == 0 {
-            passage.publish()?
+            passage.publish()?;
         } else {
-            passage.discard()
+            passage.discard();
         }
         cx.progress.begin(dims.blocks.len() as u64, "blocks");
         cx.progress.advance(first as u64);

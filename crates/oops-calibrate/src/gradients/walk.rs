@@ -203,9 +203,9 @@ impl<'a> Walk<'a> {
         timed(&mut self.clock.files, || {
             collector.publish(work, l, per_sequence)?;
             if l > 0 {
-                passage.publish()?
+                passage.publish()?;
             } else {
-                passage.discard()
+                passage.discard();
             }
             work.forget(&gradient(l + 1));
             work.forget(&input(l));

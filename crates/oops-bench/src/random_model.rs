@@ -7,14 +7,12 @@ use std::{fs, path::Path};
 
 use oops_core::{BlockDims, Fault, Result, Rng, bail_if};
 use oops_model::{
-    Block, DType, Linear, ModelConfig, block_file, hf_config, hf_index, matrix, shard_contents, vector, write_block,
+    Block, DType, Linear, ModelConfig, OUTER_FILE, block_file, hf_config, matrix, shard_index, vector, write_block,
     write_outer,
 };
 use serde_json::{Map, Value, json};
 
 use crate::Like;
-
-const OUTER: &str = "model-outer.safetensors";
 
 /// What to write.
 #[derive(Clone, Debug)]
@@ -50,13 +48,8 @@ pub fn write_model(spec: &ModelSpec, folder: &Path, done: &mut dyn FnMut(usize, 
         done(l + 1, blocks);
     }
     write_outside(spec.seed, &config, folder)?;
-    let shard = |name: String| {
-        let (names, bytes) = shard_contents(&folder.join(&name))?;
-        Ok((name, names, bytes))
-    };
-    let names = (0..blocks).map(block_file).chain([OUTER.to_owned()]);
-    let shards = names.map(shard).collect::<Result<Vec<_>>>()?;
-    write_json(&folder.join("model.safetensors.index.json"), &hf_index(&shards))?;
+    let index = shard_index(blocks, &|name| folder.join(name))?;
+    write_json(&folder.join("model.safetensors.index.json"), &index)?;
     write_json(&folder.join("tokenizer.json"), &byte_tokenizer())?;
     // Last: a folder without it is no checkpoint.
     write_json(&folder.join("config.json"), &hf_config(&config))
@@ -99,7 +92,7 @@ fn write_outside(seed: u64, config: &ModelConfig, folder: &Path) -> Result<()> {
     let embedding = table("embedding", 1.0)?;
     let head = (!config.dims.tied).then(|| table("head", 1.0 / hidden as f64)).transpose()?;
     let norm = vector(vec![1.0; hidden])?;
-    write_outer(&folder.join(OUTER), &embedding, &norm, head.as_ref(), &config.dtype)
+    write_outer(&folder.join(OUTER_FILE), &embedding, &norm, head.as_ref(), &config.dtype)
 }
 
 /// The character that byte-level BPE spells a byte with: itself where it prints, else one from U+0100 on (GPT-2).

@@ -113,18 +113,18 @@ impl Stage for Activations {
         let dims = &checkpoint.config().dims;
         tokens.check_vocab(dims.vocab)?;
         let decoder = Decoder::new(checkpoint.config(), tokens.sequences.iter().map(Vec::len).max().unwrap_or(0))?;
-        let mut passage = Passage::open(cx, None, stream(0))?;
-        let mut keep = |batch: &mut Batch| passage.store(batch);
+        // In memory, nobody would read it.
+        let mut embedded = cx.spill.then(|| Passage::open(cx, None, stream(0))).transpose()?;
+        let mut keep = |batch: &mut Batch| embedded.as_mut().map_or(Ok(()), |file| file.store(batch));
         let mut batches =
             hidden::embed(&checkpoint, &decoder, &tokens, params.period(), params.batch_tokens, &mut keep)?;
         bail_if(!batches.iter().any(|b| b.split == Split::Fit), || {
             Fault::data("every calibration sequence is held out").help("use more sequences or a smaller fraction")
         })?;
         let first = resume(params, cx, &mut batches, dims.blocks.len())?;
-        if first == 0 {
-            passage.publish()?;
-        } else {
-            passage.discard();
+        match embedded {
+            Some(file) if first == 0 => file.publish()?,
+            embedded => embedded.into_iter().for_each(Passage::discard),
         }
         cx.progress.begin(dims.blocks.len() as u64, "blocks");
         cx.progress.advance(first as u64);

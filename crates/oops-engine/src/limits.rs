@@ -1,5 +1,7 @@
 //! How much of a schedule may happen at a time.
 
+use oops_stage::Needs;
+
 /// How much may happen at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -11,6 +13,13 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Whether everything that does not depend on a stage that failed still runs.
     pub keep_going: bool,
+}
+
+impl Limits {
+    /// Bytes that a stage needs and bytes that it may have, if those are fewer.
+    pub(crate) fn exceeded(self, needs: &Needs) -> Option<(u64, u64)> {
+        needs.memory_bytes.zip(self.memory).filter(|(needed, most)| needed > most)
+    }
 }
 
 impl Default for Limits {

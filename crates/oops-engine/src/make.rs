@@ -47,7 +47,7 @@ impl<'a> Maker<'a> {
     /// For node `i`, whose inputs are in `results`.
     pub(crate) fn new(session: Session<'a>, i: usize, task: Task, results: &Results, limits: Limits) -> Self {
         let inputs = session.graph.nodes[i].uses().filter_map(|j| Some((j, results.get(&j)?.clone())));
-        let spill = task.needs.memory_bytes.zip(limits.memory).is_some_and(|(needed, most)| needed > most);
+        let spill = limits.exceeded(&task.needs).is_some();
         Self { session, node: i, task, inputs: inputs.collect(), alone: limits.jobs == 1, spill }
     }
 

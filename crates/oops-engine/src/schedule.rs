@@ -211,9 +211,7 @@ impl<'a> Schedule<'_, 'a> {
         let Some(walk) = self.walks[w].as_mut() else { return };
         let Settled::Task(task) = walk.settle(i, &self.failures) else { return };
         walk.begin(i);
-        if let (Some(needed), Some(most)) = (task.needs.memory_bytes, self.limits.memory)
-            && needed > most
-        {
+        if let Some((needed, most)) = self.limits.exceeded(&task.needs) {
             let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
             walk.warn(
                 i,

@@ -52,7 +52,8 @@ pub fn block_file(l: usize) -> String {
     format!("model-block-{l:03}.safetensors")
 }
 
-const OUTER: &str = "model-outer.safetensors";
+/// Name of the shard of embedding, final norm and head.
+pub const OUTER_FILE: &str = "model-outer.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 /// Files that are taken over as they are, where the source has them.
 const KEPT_FILES: [&str; 8] = [
@@ -81,22 +82,27 @@ pub fn write_rest(
     keep: &mut dyn FnMut(&str) -> Result<bool>,
 ) -> Result<()> {
     let head = (!config.dims.tied).then(|| checkpoint.head()).transpose()?;
-    put(OUTER, &mut |path| {
+    put(OUTER_FILE, &mut |path| {
         write_outer(path, &checkpoint.embedding()?, &checkpoint.final_norm()?, head.as_ref(), &config.dtype)
     })?;
     put("config.json", &mut |path| write_json(path, &hf_config(config)))?;
-    let shard = |name: String| {
-        let (tensors, bytes) = shard_contents(&path(&name))?;
-        Ok((name, tensors, bytes))
-    };
-    let names = (0..config.dims.blocks.len()).map(block_file).chain([OUTER.to_owned()]);
-    let shards = names.map(shard).collect::<Result<Vec<_>>>()?;
-    put("model.safetensors.index.json", &mut |path| write_json(path, &hf_index(&shards)))?;
+    let index = shard_index(config.dims.blocks.len(), path)?;
+    put("model.safetensors.index.json", &mut |path| write_json(path, &index))?;
     if !keep(TOKENIZER)? {
         let text = checkpoint.tokenizer()?.to_json()?;
         put(TOKENIZER, &mut |path| std::fs::write(path, &text).map_err(|e| Fault::writing(path, &e)))?;
     }
     KEPT_FILES.iter().try_for_each(|name| keep(name).map(|_| ()))
+}
+
+/// The index of finished shards: those of `blocks` blocks and the outer one; `path` says where each lies.
+pub fn shard_index(blocks: usize, path: &dyn Fn(&str) -> PathBuf) -> Result<serde_json::Value> {
+    let shard = |name: String| {
+        let (tensors, bytes) = shard_contents(&path(&name))?;
+        Ok((name, tensors, bytes))
+    };
+    let names = (0..blocks).map(block_file).chain([OUTER_FILE.to_owned()]);
+    Ok(hf_index(&names.map(shard).collect::<Result<Vec<_>>>()?))
 }
 
 fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {

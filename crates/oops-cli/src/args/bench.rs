@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum, builder::PossibleValue};
+use clap::{
+    Args, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use oops_bench::Like;
 
 #[derive(Debug, Args)]
@@ -115,8 +118,8 @@ pub(crate) enum BenchWhat {
     /// Write a checkpoint with random weights in the shape of a published model.
     MakeModel {
         /// Shape.
-        #[arg(long, value_name = "NAME")]
-        like: LikeName,
+        #[arg(long, value_name = "NAME", value_parser = like())]
+        like: Like,
         /// Number of blocks [default: as published].
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
         blocks: Option<u32>,
@@ -143,25 +146,8 @@ pub(crate) enum Stored {
     Bf16,
 }
 
-/// A shape on the command line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LikeName(pub(crate) Like);
-
-impl ValueEnum for LikeName {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [LikeName; Like::ALL.len()] = {
-            let mut all = [LikeName(Like::ALL[0]); Like::ALL.len()];
-            let mut i = 0;
-            while i < all.len() {
-                all[i] = LikeName(Like::ALL[i]);
-                i += 1;
-            }
-            all
-        };
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.0.name()))
-    }
+/// Reads the name of a shape.
+fn like() -> impl TypedValueParser<Value = Like> {
+    let named = |name: String| Like::ALL.into_iter().find(|like| like.name() == name).ok_or("no such shape");
+    PossibleValuesParser::new(Like::ALL.map(Like::name)).try_map(named)
 }

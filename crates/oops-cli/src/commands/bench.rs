@@ -68,7 +68,7 @@ pub(crate) fn bench(args: &Bench, registry: &Registry) -> Answer {
                 Stored::F16 => DType::F16,
                 Stored::Bf16 => DType::BF16,
             };
-            let spec = ModelSpec { like: like.0, blocks: blocks.map(|n| n as usize), dtype, seed: *seed };
+            let spec = ModelSpec { like: *like, blocks: blocks.map(|n| n as usize), dtype, seed: *seed };
             make_model(&spec, out)
         }
     }

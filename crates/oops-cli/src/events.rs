@@ -35,12 +35,13 @@ impl Events {
 
     /// Writes one event with its fields. A reader that went away is no error.
     pub(crate) fn write(&self, event: &str, cell: Option<&str>, fields: Value) {
+        // The clock is read under the lock, so that lines of several stages stand in the order of their times.
+        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
         let mut line = json!({ "event": event, "t": (self.start.elapsed().as_secs_f64() * 1e3).round() / 1e3 });
         if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {
             line.extend(cell.map(|name| ("cell".to_owned(), Value::from(name))));
             line.extend(fields);
         }
-        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = writeln!(to, "{line}").and_then(|()| to.flush());
     }
 }

@@ -3,15 +3,18 @@
 //!
 //! One Parquet file per block holds Σ_b g and Σ_b g² of each unit, one file the losses of the sequences; where they were
 //! asked for, one file per block and kind of unit holds every g_{b,u}. A KV group's g is the sum of its query heads' g.
+//! Curvature, where asked for, is one file per block and site: the packed lower triangle of G = Σ_t y_t y_tᵀ / T with
+//! y_t = ∂L/∂(output of the site's projection at token t), one half of a Kronecker-factored Fisher matrix.
 
 use std::path::Path;
 
-use oops_core::{Fault, ModelDims, Result, UnitKind, bail_if};
+use oops_core::{Fault, ModelDims, Result, Site, UnitKind, bail_if};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Artifact,
     parquet_io::{self, Table, f64s, strings, u32s},
+    stats::{read_packed, write_gram},
 };
 
 /// Name of the file with the losses of the sequences.
@@ -31,6 +34,8 @@ pub struct GradientsInfo {
     pub mean_loss: f64,
     /// Whether every sequence's gradients are there.
     pub per_sequence: bool,
+    /// Whether the curvature behind every site is there.
+    pub curvature: bool,
 }
 
 /// Name of the file with the gradients of a block.
@@ -41,6 +46,21 @@ pub fn gradients_file(block: usize) -> String {
 /// Name of the file with every sequence's gradients of a block's units of one kind.
 pub fn sequence_gradients_file(block: usize, kind: UnitKind) -> String {
     format!("per-sequence/block-{block:03}.{kind}.parquet")
+}
+
+/// Name of the file with the curvature behind a site.
+pub fn curvature_file(block: usize, site: Site) -> String {
+    format!("curvature/block-{block:03}.{site}.parquet")
+}
+
+/// Writes the packed lower triangle of G = Σ_t y_t y_tᵀ / T.
+pub fn write_curvature(path: &Path, packed: Vec<f32>) -> Result<()> {
+    write_gram(path, packed)
+}
+
+/// Reads the curvature behind a site whose projection has `outputs` outputs.
+pub fn read_curvature(artifact: &Artifact, block: usize, site: Site, outputs: usize) -> Result<Vec<f32>> {
+    read_packed(artifact.path(&curvature_file(block, site))?, outputs)
 }
 
 /// Writes the gradients of one block: for each kind Σ_b g and Σ_b g², one entry per unit.

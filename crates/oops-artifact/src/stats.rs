@@ -203,7 +203,11 @@ pub fn write_gram(path: &Path, packed: Vec<f32>) -> Result<()> {
 
 /// Reads the Gram matrix of a site with `n` channels over a split.
 pub fn read_gram(artifact: &Artifact, block: usize, site: Site, split: Split, n: usize) -> Result<Vec<f32>> {
-    let path = artifact.path(&gram_file(block, site, split))?;
+    read_packed(artifact.path(&gram_file(block, site, split))?, n)
+}
+
+/// Reads the packed lower triangle of an n × n matrix.
+pub(crate) fn read_packed(path: &Path, n: usize) -> Result<Vec<f32>> {
     let packed = Table::read(path)?.f32("h")?;
     bail_if(packed.len() != n * (n + 1) / 2, || {
         Fault::data(format!("{} values are not the triangle of a {n} × {n} matrix", packed.len())).at(path.display())

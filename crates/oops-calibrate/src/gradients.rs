@@ -1,8 +1,11 @@
 //! `calibrate.gradients`: mask gradients of every unit, one block in memory.
 //!
 //! With a mask variable m_u = 1 on every unit's channels, g_{b,u} = ∂L_b/∂m_u = Σ_t Σ_{j ∈ u} a_tj · ∂L_b/∂a_tj, with a
-//! the activations of the unit's site and L_b the summed next-token cross-entropy of sequence b. A forward pass keeps
-//! every block's input on disk; then the blocks are walked from last to first with vector-Jacobian products.
+//! the activations of the unit's site and L_b the summed next-token cross-entropy of sequence b. Beside them the curvature
+//! behind each site, G = Σ_t y_t y_tᵀ / T, y_t = ∂L_b/∂(output of the site's projection at token t): one factor of the
+//! Kronecker-factored Fisher matrix T · H ⊗ G (Martens & Grosse, arXiv 1503.05671), H = XᵀX/T being that of
+//! `calibrate.activations`. A forward pass keeps every block's input on disk; then the blocks are walked from last to first
+//! with vector-Jacobian products.
 
 mod sums;
 #[cfg(test)]
@@ -30,11 +33,13 @@ pub struct Params {
     batch_tokens: usize,
     /// Also keep every sequence's gradient of every unit (sequences × units numbers).
     per_sequence: bool,
+    /// Also keep the curvature behind each site (`score.kfac` needs it): hidden² / 2 numbers per site.
+    curvature: bool,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { batch_tokens: 2048, per_sequence: false }
+        Self { batch_tokens: 2048, per_sequence: false, curvature: true }
     }
 }
 
@@ -44,8 +49,9 @@ pub struct Gradients;
 impl Stage for Gradients {
     type Params = Params;
     const NAME: &'static str = "calibrate.gradients";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "gradients of each sequence's loss with respect to a mask on every unit";
+    const VERSION: u32 = 2;
+    const ABOUT: &'static str =
+        "gradients of each sequence's loss with respect to a mask on every unit, curvature behind every site";
     const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::one("tokens", Kind::Tokens)];
     const OUTPUT: Kind = Kind::Gradients;
 
@@ -54,24 +60,30 @@ impl Stage for Gradients {
         bail_if(inputs.one("tokens").tokens.is_some_and(|t| t.sequence_tokens < 2), || {
             Fault::config("sequences of one token predict nothing").help("make sequences of at least 2 tokens")
         })?;
-        Ok(Facts { model: inputs.one("model").model, ..Facts::default() })
+        Ok(Facts { model: inputs.one("model").model, gram: Some(params.curvature), ..Facts::default() })
     }
 
-    /// Memory: the residual stream or its gradient, one block with the activations and gradients of a batch; at the end
-    /// of the way forward, the head instead of the block. Disk: the stream at every block, and the gradient.
+    /// Memory: the residual stream or its gradient, one block with the activations and gradients of a batch and its
+    /// curvature; at the end of the way forward, the head instead of the block. Disk: the stream at every block, and the gradient.
     fn needs(params: &Params, inputs: &PortFacts) -> Needs {
         let (Some(dims), Some(tokens)) = (inputs.one("model").model, inputs.one("tokens").tokens) else {
             return Needs::HEAVY;
         };
         let (sizes, count) = (Sizes(&dims), tokens.count());
         let batch = count.min((params.batch_tokens as u64).max(tokens.sequence_tokens as u64));
-        let block = sizes.block() + 2 * sizes.inner(batch);
+        // Twice: as it is summed and as it is written.
+        let squares = if params.curvature { 2 * (dims.hidden * dims.hidden) as u64 } else { 0 };
+        let block = sizes.block() + 2 * sizes.inner(batch) + 8 * squares;
         Needs {
             heavy: true,
             memory_bytes: Some(sizes.stream(count) + block.max(sizes.embedding())),
             disk_bytes: Some((dims.blocks.len() as u64 + 3) * sizes.stream(count)),
-            // Forward; then forward again, and backward at twice that.
-            work: Some(4.0 * sizes.forward(tokens) + 6.0 * (count * dims.vocab as u64 * dims.hidden as u64) as f64),
+            // Forward; then forward again, and backward at twice that; head; half of the products y yᵀ.
+            work: Some(
+                4.0 * sizes.forward(tokens)
+                    + 6.0 * (count * dims.vocab as u64 * dims.hidden as u64) as f64
+                    + (count * squares * dims.blocks.len() as u64) as f64,
+            ),
         }
     }
 
@@ -99,6 +111,7 @@ fn pass(params: &Params, checkpoint: &Checkpoint, tokens: &TokenSet, cx: &Cx<'_>
         tokens: tokens.tokens(),
         mean_loss: read_losses(&cx.work.path(LOSSES))?.iter().sum::<f64>() / predicted as f64,
         per_sequence: params.per_sequence,
+        curvature: params.curvature,
     };
     cx.work.write(SUMMARY, |path| json::write(path, &info))
 }

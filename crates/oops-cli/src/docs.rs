@@ -25,6 +25,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("score.fisher", include_str!("../../oops-score/src/methods/fisher.rs")),
     ("score.flap", include_str!("../../oops-score/src/methods/flap.rs")),
     ("score.magnitude", include_str!("../../oops-score/src/methods/magnitude.rs")),
+    ("score.kfac", include_str!("../../oops-score/src/methods/kfac.rs")),
     ("score.obs", include_str!("../../oops-score/src/methods/obs.rs")),
     ("score.oops", include_str!("../../oops-score/src/methods/oops.rs")),
     ("score.random", include_str!("../../oops-score/src/methods/random.rs")),

@@ -32,7 +32,7 @@ pub fn obs_sequence(linear: &Linear<'_>, kept: &[usize], lambda: f64, chunk: usi
     let unit = h.mean_diagonal(kept) / h.mean_diagonal(&all).max(f64::MIN_POSITIVE);
     let damped = Damped::new(h, &all, lambda * unit)?;
     let Some(factor) = &damped.factor else { return Ok(plain_cut(linear, kept, damped.status, damped.damping)) };
-    let mut state = State { inverse: factor.inverse(), v: weights(linear) };
+    let mut state = State::new(linear, factor);
     while !left.is_empty() {
         let step = state.cheapest(&mut left, chunk);
         if !state.remove(&step) {
@@ -53,7 +53,7 @@ fn weights(linear: &Linear<'_>) -> Mat<f64> {
 }
 
 /// What the removals so far have left.
-struct State {
+pub(crate) struct State {
     /// A⁻¹, of which the lower triangle is kept up to date; rows and columns of removed channels go to zero.
     inverse: Mat<f64>,
     /// V.
@@ -61,14 +61,24 @@ struct State {
 }
 
 impl State {
-    fn inverse(&self, i: usize, j: usize) -> f64 {
+    /// Before any removal.
+    pub(crate) fn new(linear: &Linear<'_>, factor: &Cholesky) -> Self {
+        Self { inverse: factor.inverse(), v: weights(linear) }
+    }
+
+    /// Row p of V.
+    pub(crate) fn row(&self, p: usize) -> impl Iterator<Item = f64> + '_ {
+        (0..self.v.ncols()).map(move |k| self.v[(p, k)])
+    }
+
+    pub(crate) fn inverse(&self, i: usize, j: usize) -> f64 {
         self.inverse[(i.max(j), i.min(j))]
     }
 
     /// Takes the `count` channels with the smallest error out of `left`; ties go to the lower channel.
     fn cheapest(&self, left: &mut Vec<usize>, count: usize) -> Vec<usize> {
         let error = |&p: &usize| {
-            let norm = (0..self.v.ncols()).map(|k| self.v[(p, k)].powi(2)).sum::<f64>();
+            let norm = self.row(p).map(|v| v * v).sum::<f64>();
             (norm / self.inverse(p, p), p)
         };
         let mut ranked: Vec<(f64, usize)> = left.par_iter().map(error).collect();
@@ -80,7 +90,7 @@ impl State {
     }
 
     /// Removes `step`; false when its block of A⁻¹ is not positive definite.
-    fn remove(&mut self, step: &[usize]) -> bool {
+    pub(crate) fn remove(&mut self, step: &[usize]) -> bool {
         let Some(factor) = Cholesky::new(Dense::gather(step, step, |i, j| self.inverse(i, j))) else { return false };
         let (n, d) = (self.v.nrows(), self.v.ncols());
         // Y = (A⁻¹)_:c L⁻ᵀ and Z = L⁻¹ V_c with L Lᵀ = (A⁻¹)_cc: both updates are products with Y.

@@ -3,7 +3,8 @@
 use std::marker::PhantomData;
 
 use oops_artifact::{
-    BlockScores, Kind, Scale, Scores, ScoresInfo, read_gradients, read_gram_all, read_massive_dimensions, read_site,
+    BlockScores, Kind, Scale, Scores, ScoresInfo, read_curvature, read_gradients, read_gram_all,
+    read_massive_dimensions, read_site,
 };
 use oops_core::{BlockDims, Fault, Result, Rng, Site, UnitKind, bail_if};
 use oops_model::{Block, Checkpoint};
@@ -36,13 +37,15 @@ pub struct Needs {
     pub gram: bool,
     /// Mask gradients.
     pub gradients: bool,
+    /// Curvature behind the sites.
+    pub curvature: bool,
 }
 
 impl Needs {
     /// Weights alone.
-    pub const NOTHING: Self = Self { stats: false, gram: false, gradients: false };
+    pub const NOTHING: Self = Self { stats: false, gram: false, gradients: false, curvature: false };
     /// Moments per channel.
-    pub const STATS: Self = Self { stats: true, gram: false, gradients: false };
+    pub const STATS: Self = Self { stats: true, ..Self::NOTHING };
 }
 
 /// A scoring method: one pure function of one block.
@@ -98,7 +101,7 @@ impl<S: Scorer> Stage for ScoreStage<S> {
     fn check(params: &S::Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
         let needed = [
             ("stats", S::NEEDS.stats, "calibrate.activations"),
-            ("gradients", S::NEEDS.gradients, "calibrate.gradients"),
+            ("gradients", S::NEEDS.gradients || S::NEEDS.curvature, "calibrate.gradients"),
         ];
         for (port, needs, stage) in needed {
             bail_if(needs && !inputs.0.contains_key(port), || {
@@ -109,6 +112,10 @@ impl<S: Scorer> Stage for ScoreStage<S> {
         bail_if(S::NEEDS.gram && inputs.one("stats").gram == Some(false), || {
             Fault::config(format!("`{}` needs Gram matrices, but `stats` has none", S::NAME))
                 .help("set `gram: true` on the calibrate.activations stage")
+        })?;
+        bail_if(S::NEEDS.curvature && inputs.one("gradients").gram == Some(false), || {
+            Fault::config(format!("`{}` needs the curvature, but `gradients` has none", S::NAME))
+                .help("set `curvature: true` on the calibrate.gradients stage")
         })?;
         bail_if(S::attention_unit(params) == UnitKind::FfnChannel, || {
             Fault::config("`attention_unit` cannot be `ffn_channel`").help("allowed: kv_group, query_head")
@@ -135,7 +142,7 @@ impl<S: Scorer> Stage for ScoreStage<S> {
             cx.check_cancelled()?;
             let block = checkpoint.block(l)?;
             let mut one = || -> Result<()> {
-                let view = view_of::<S>(inputs, l, widths, &block, S::attention_unit(params))?;
+                let view = view_of::<S>(inputs, l, widths, &block, S::attention_unit(params), dims.hidden)?;
                 blocks.push(S::score(params, &view, &mut rng).and_then(finite)?);
                 shares.extend(S::outlier_share(params, &view)?);
                 Ok(())
@@ -161,6 +168,7 @@ fn view_of<'a, S: Scorer>(
     dims: &'a BlockDims,
     block: &'a Block,
     attention: UnitKind,
+    hidden: usize,
 ) -> Result<BlockView<'a>> {
     let (needs, mut view) = (S::NEEDS, BlockView::of(dims, block));
     if needs.stats {
@@ -186,6 +194,9 @@ fn view_of<'a, S: Scorer>(
                 Fault::data(format!("gradients of {} units for {}", sum.len(), kind.count(dims))).at(site)
             })?;
             view.gradients[i] = Gradients { sum, squares };
+        }
+        if needs.curvature {
+            view.curvature[i] = Some(read_curvature(inputs.one("gradients")?, l, site, hidden)?);
         }
     }
     Ok(view)

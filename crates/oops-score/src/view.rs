@@ -1,8 +1,8 @@
 //! What a method sees of one block: weights and the statistics of its sites.
 
 use oops_artifact::ChannelStats;
-use oops_core::{BlockDims, Fault, Result, Site, UnitKind};
-use oops_linalg::{Linear as Map, SolveStatus, Symmetric, obs_channels, obs_groups, stats};
+use oops_core::{BlockDims, Fault, Result, Site, UnitKind, bail_if};
+use oops_linalg::{Linear as Map, SolveStatus, Symmetric, eliminate, in_metric, obs_channels, obs_groups, stats};
 use oops_model::{Block, Linear, transposed, with_values};
 
 /// Σ_b g and Σ_b g² per unit, g the gradient of a sequence's loss with respect to the unit's mask.
@@ -14,6 +14,15 @@ pub struct Gradients {
     pub squares: Vec<f64>,
 }
 
+/// Most channels that go between two updates of what the rest makes up for.
+const TOGETHER: usize = 16;
+
+fn definite(status: SolveStatus, site: Site) -> Result<()> {
+    bail_if(status == SolveStatus::NotPositiveDefinite, || {
+        Fault::numerical("the Gram matrix is not positive definite even when damped").at(site)
+    })
+}
+
 /// One block, as a scoring method sees it.
 pub struct BlockView<'a> {
     /// Widths.
@@ -23,6 +32,8 @@ pub struct BlockView<'a> {
     pub(crate) stats: [ChannelStats; 2],
     pub(crate) grams: [Option<Vec<f32>>; 2],
     pub(crate) gradients: [Gradients; 2],
+    /// Packed Σ y yᵀ / T behind each site, y the loss's gradient at the output of its projection.
+    pub(crate) curvature: [Option<Vec<f32>>; 2],
     /// Massive dimensions of the residual stream behind the block, with max|x| of each.
     pub(crate) massive_dimensions: Vec<(usize, f32)>,
 }
@@ -36,6 +47,7 @@ impl<'a> BlockView<'a> {
             stats: Default::default(),
             grams: [None, None],
             gradients: Default::default(),
+            curvature: [None, None],
             massive_dimensions: Vec::new(),
         }
     }
@@ -52,22 +64,41 @@ impl<'a> BlockView<'a> {
 
     /// What removing each unit alone would cost after the best repair: ½ tr(W_gᵀ (((H + λmI)⁻¹)_gg)⁻¹ W_g).
     pub fn obs(&self, kind: UnitKind, lambda: f64) -> Result<Vec<f64>> {
-        let site = kind.site();
-        let n = self.dims.width(site);
-        let gram = self.grams[site as usize].as_ref().ok_or_else(|| Fault::internal("no Gram matrix was loaded"))?;
-        let weight = transposed(&self.block.projection(site).weight)?;
-        let map = Map::new(Symmetric::packed(n, gram)?, &weight, weight.len() / n.max(1))?;
+        let weight = transposed(&self.block.projection(kind.site()).weight)?;
+        let map = self.map(kind.site(), &weight)?;
         let solved = if kind == UnitKind::FfnChannel {
             obs_channels(&map, lambda)?
         } else {
-            let groups: Vec<Vec<usize>> =
-                (0..kind.count(self.dims)).map(|u| kind.channels(self.dims, u).collect()).collect();
-            obs_groups(&map, &groups, lambda)?
+            obs_groups(&map, &self.groups(kind), lambda)?
         };
-        if solved.status == SolveStatus::NotPositiveDefinite {
-            return Err(Fault::numerical("the Gram matrix is not positive definite even when damped").at(site));
-        }
+        definite(solved.status, kind.site())?;
         Ok(solved.values)
+    }
+
+    /// What each unit costs at its turn when all go, cheapest first, and the rest repairs each removal; outputs are
+    /// measured in the metric G + μ·mean diag G·I of the curvature G behind the site.
+    pub(crate) fn eliminated(&self, kind: UnitKind, lambda: f64, mu: f64) -> Result<Vec<f64>> {
+        let site = kind.site();
+        let plain = transposed(&self.block.projection(site).weight)?;
+        let d = plain.len() / self.dims.width(site).max(1);
+        let curvature =
+            self.curvature[site as usize].as_ref().ok_or_else(|| Fault::internal("no curvature was loaded"))?;
+        let weight = in_metric(&plain, &Symmetric::packed(d, curvature)?, mu).map_err(|f| f.at(site))?;
+        let gone = eliminate(&self.map(site, &weight)?, &self.groups(kind), lambda, TOGETHER)?;
+        definite(gone.status, site)?;
+        Ok(gone.costs)
+    }
+
+    /// The channels of every unit.
+    fn groups(&self, kind: UnitKind) -> Vec<Vec<usize>> {
+        (0..kind.count(self.dims)).map(|u| kind.channels(self.dims, u).collect()).collect()
+    }
+
+    /// The Gram matrix of a site with a weight behind it.
+    fn map<'b>(&'b self, site: Site, weight: &'b [f32]) -> Result<Map<'b>> {
+        let n = self.dims.width(site);
+        let gram = self.grams[site as usize].as_ref().ok_or_else(|| Fault::internal("no Gram matrix was loaded"))?;
+        Map::new(Symmetric::packed(n, gram)?, weight, weight.len() / n.max(1))
     }
 
     /// Reduces the columns of a site's projection (out × in): `f` maps a weight to what is summed per column.
@@ -134,6 +165,8 @@ pub(crate) mod testkit {
                 stats: self.stats.clone(),
                 grams,
                 gradients: [gradients(&[4.0, 1.0]), gradients(&[9.0, 1.0, 4.0])],
+                // G = diag(1, 4) behind both sites.
+                curvature: [const { None }; 2].map(|_: Option<Vec<f32>>| Some(vec![1.0, 0.0, 4.0])),
                 massive_dimensions: Vec::new(),
             }
         }

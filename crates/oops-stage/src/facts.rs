@@ -13,7 +13,7 @@ pub struct Facts {
     pub at_most: Option<ModelDims>,
     /// Shape of a token set.
     pub tokens: Option<TokensFacts>,
-    /// Whether statistics hold Gram matrices.
+    /// Whether statistics hold Gram matrices: of activations, or those of gradients that curvature is made of.
     pub gram: Option<bool>,
 }
 

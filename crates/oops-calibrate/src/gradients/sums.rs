@@ -1,24 +1,39 @@
-//! From activations and their gradients to mask gradients per sequence and unit.
+//! From activations and their gradients to mask gradients per sequence and unit, and to the curvature behind each site.
 
-use oops_artifact::{gradients_file, sequence_gradients_file, write_gradients, write_sequence_gradients};
+use oops_artifact::{
+    curvature_file, gradients_file, sequence_gradients_file, write_curvature, write_gradients, write_sequence_gradients,
+};
 use oops_core::{BlockDims, Fault, Result, Site, UnitKind, bail_if};
+use oops_linalg::Gram;
 use oops_stage::Workdir;
 use rayon::prelude::*;
 
 /// Channels per task: fixed, so that the order of additions never depends on the thread count.
 const TILE: usize = 64;
 
-/// g_{b,u} of one block's FFN channels and query heads, for the sequences so far.
+/// g_{b,u} of one block's FFN channels and query heads, for the sequences so far; Σ y yᵀ behind each site if asked for.
 pub(super) struct Collector {
     dims: BlockDims,
     ffn: Vec<f64>,
     heads: Vec<f64>,
+    curvature: Option<[Gram; 2]>,
 }
 
 impl Collector {
     /// For a block of these widths.
     pub(super) fn new(dims: BlockDims) -> Self {
-        Self { dims, ffn: Vec::new(), heads: Vec::new() }
+        Self { dims, ffn: Vec::new(), heads: Vec::new(), curvature: None }
+    }
+
+    /// The same, with curvature behind projections of `hidden` outputs if `asked`.
+    pub(super) fn with_curvature(mut self, asked: bool, hidden: usize) -> Self {
+        self.curvature = asked.then(|| Site::ALL.map(|_| Gram::new(hidden)));
+        self
+    }
+
+    /// Adds gradients `dy` behind the projection of a site, `[tokens, hidden]`.
+    pub(super) fn add_outputs(&mut self, site: Site, dy: &[f32]) -> Result<()> {
+        self.curvature.as_mut().map_or(Ok(()), |grams| grams[site as usize].add(dy))
     }
 
     /// Adds sequences of `lengths` tokens: activations `a` of a site and the loss's gradient `da`, `[Σ lengths, width]`.
@@ -49,12 +64,16 @@ impl Collector {
         }
     }
 
-    /// Writes the block's files, that of the sums last: it stands for all of them.
-    pub(super) fn publish(&self, work: &Workdir, block: usize, per_sequence: bool) -> Result<()> {
+    /// Writes the block's files, that of the sums last: it stands for all of them. Curvature is per token of `tokens`.
+    pub(super) fn publish(mut self, work: &Workdir, block: usize, per_sequence: bool, tokens: usize) -> Result<()> {
         let finite = self.ffn.iter().chain(&self.heads).all(|g| g.is_finite());
         bail_if(!finite, || {
             Fault::data("a gradient is not finite: the model overflows 32-bit floats on these tokens")
         })?;
+        for (site, mut gram) in Site::ALL.into_iter().zip(self.curvature.take().into_iter().flatten()) {
+            gram.scale(1.0 / tokens.max(1) as f32);
+            work.write(&curvature_file(block, site), |path| write_curvature(path, gram.to_packed()))?;
+        }
         let kinds = UnitKind::ALL.map(|kind| (kind, self.of(kind)));
         for (kind, g) in kinds.iter().filter(|_| per_sequence) {
             let name = sequence_gradients_file(block, *kind);

@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::atomic::AtomicBool};
 
 use candle_core::Var;
-use oops_artifact::{Artifact, Tree, read_gradients, read_sequence_gradients};
+use oops_artifact::{Artifact, Tree, read_curvature, read_gradients, read_sequence_gradients};
 use oops_core::{Site, UnitKind};
-use oops_model::{Block, autograd, vector};
+use oops_model::{Block, Decoder, autograd, vector};
 use oops_stage::{NoProgress, Workdir};
 
 use super::{
@@ -104,6 +104,36 @@ fn sums_equal_those_of_automatic_gradients_and_a_groups_is_that_of_its_heads() {
     let predicted: usize = LENGTHS.iter().map(|n| n - 1).sum();
     assert!((info.mean_loss - total / predicted as f64).abs() < 1e-5);
     assert_eq!((info.sequences, info.tokens), (LENGTHS.len(), LENGTHS.iter().sum()));
+}
+
+/// Behind the last block's FFN the gradient is that of the head's loss.
+#[test]
+fn curvature_is_the_mean_outer_product_of_gradients_behind_a_site() {
+    let folder = Folder::new("curvature");
+    let (model, tokens) = (checkpoint(&folder), tokens());
+    let (artifact, outcome) = run(&model, &tokens, &folder.join("work"), None);
+    outcome.unwrap();
+    let config = model.config();
+    let (decoder, hidden, last) = (Decoder::new(config, 64).unwrap(), config.dims.hidden, config.dims.blocks.len() - 1);
+    let mut sums = vec![0.0f64; hidden * hidden];
+    for ids in &tokens.sequences {
+        let mut x = decoder.embed(&model.embedding().unwrap(), ids).unwrap();
+        for l in 0..=last {
+            x = decoder.block(&model.block(l).unwrap(), &x, &[ids.len()], &mut |_, _| Ok(())).unwrap();
+        }
+        let (norm, head) = (model.final_norm().unwrap(), model.head().unwrap());
+        let y = oops_model::values(&decoder.next_token_grad(&norm, &head, &x, ids, &[ids.len()]).unwrap().1).unwrap();
+        for y in y.chunks_exact(hidden) {
+            (0..hidden * hidden).for_each(|at| sums[at] += f64::from(y[at / hidden]) * f64::from(y[at % hidden]));
+        }
+    }
+    let got = read_curvature(&artifact, last, Site::MlpDown, hidden).unwrap();
+    let rows = (0..hidden).flat_map(|i| (0..=i).map(move |j| i * hidden + j));
+    for (got, at) in got.iter().zip(rows) {
+        let expected = sums[at] / tokens.tokens() as f64;
+        assert!((f64::from(*got) - expected).abs() < 1e-5, "{got} {expected}");
+    }
+    assert!(read_curvature(&artifact, 0, Site::AttnOut, hidden).unwrap().iter().any(|g| *g != 0.0));
 }
 
 #[test]

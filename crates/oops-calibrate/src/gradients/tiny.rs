@@ -120,7 +120,7 @@ pub(super) fn tokens() -> TokenSet {
 }
 
 /// What every run uses.
-const PARAMS: Params = Params { batch_tokens: 16, per_sequence: true };
+const PARAMS: Params = Params { batch_tokens: 16, per_sequence: true, curvature: true };
 
 /// One run in `work`; the artifact so far and how it ended.
 pub(super) fn run(model: &Checkpoint, tokens: &TokenSet, work: &Path, stop: Option<u64>) -> (Artifact, Result<()>) {

@@ -3,8 +3,8 @@
 //! Forward: `input-LLL.bin` is the residual stream at block LLL's input; the last one is what the head reads. Backward:
 //! `gradient-LLL.bin` is the loss's gradient there, written after block LLL's results; then the input is dropped.
 
-use oops_artifact::{TokenSet, gradients_file, sequence_gradients_file, write_losses};
-use oops_core::{Fault, Result, UnitKind, bail_if};
+use oops_artifact::{TokenSet, curvature_file, gradients_file, sequence_gradients_file, write_losses};
+use oops_core::{Fault, Result, Site, UnitKind, bail_if};
 use oops_model::{Checkpoint, Decoder, TensorReader};
 use oops_stage::{Cx, Workdir, timed};
 use serde::Serialize;
@@ -105,7 +105,9 @@ impl<'a> Walk<'a> {
             !self.params.per_sequence
                 || UnitKind::ALL.into_iter().all(|kind| work.is_done(&sequence_gradients_file(l, kind)))
         };
-        let whole = |l: &usize| work.is_done(&gradients_file(*l)) && rows(*l);
+        let curvature = |l: usize| Site::ALL.into_iter().all(|site| work.is_done(&curvature_file(l, site)));
+        let whole =
+            |l: &usize| work.is_done(&gradients_file(*l)) && rows(*l) && (!self.params.curvature || curvature(*l));
         let finished = (0..blocks).rev().take_while(whole).count();
         if !work.is_done(LOSSES) {
             return None;
@@ -179,7 +181,8 @@ impl<'a> Walk<'a> {
         let block = timed(&mut self.clock.load, || self.checkpoint.block(l))?;
         let mut inputs = TensorReader::open(&self.cx.work.path(&input(l)))?;
         let mut passage = Passage::open(self.cx, Some(&gradient(l + 1)), gradient(l))?;
-        let mut collector = Collector::new(block.dims);
+        let hidden = self.checkpoint.config().dims.hidden;
+        let mut collector = Collector::new(block.dims).with_curvature(self.params.curvature, hidden);
         for (batch, gradient) in self.stream.iter_mut().zip(&mut self.gradient) {
             self.cx.check_cancelled()?;
             timed(&mut self.clock.files, || {
@@ -187,9 +190,11 @@ impl<'a> Walk<'a> {
                 batch.fetch(&mut inputs)
             })?;
             let (mut both, mut in_sums) = (0.0, 0.0);
-            let mut tap = |site, a: &[f32], da: &[f32]| {
-                timed(&mut in_sums, || collector.add(site, a, da, &batch.lengths));
-                Ok(())
+            let mut tap = |site, a: &[f32], da: &[f32], dy: &[f32]| {
+                timed(&mut in_sums, || {
+                    collector.add(site, a, da, &batch.lengths);
+                    collector.add_outputs(site, dy)
+                })
             };
             let step = || self.decoder.block_grad(&block, &batch.x, &batch.lengths, &gradient.x, &mut tap);
             gradient.x = timed(&mut both, step)?;
@@ -199,9 +204,9 @@ impl<'a> Walk<'a> {
             timed(&mut self.clock.files, || passage.store(gradient))?;
         }
         inputs.finish()?;
-        let (work, per_sequence) = (&self.cx.work, self.params.per_sequence);
+        let (work, per_sequence, tokens) = (&self.cx.work, self.params.per_sequence, self.tokens.tokens());
         timed(&mut self.clock.files, || {
-            collector.publish(work, l, per_sequence)?;
+            collector.publish(work, l, per_sequence, tokens)?;
             if l > 0 {
                 passage.publish()?;
             } else {

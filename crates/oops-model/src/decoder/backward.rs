@@ -40,7 +40,7 @@ pub(super) fn block(
     let mut dmiddle = feed.input;
     let rows = positions.len();
     let dmixed = linear_grad(&[(&dmiddle, &b.o)], rows, b.dims.width(Site::AttnOut))?;
-    tap(Site::AttnOut, &mixed, &dmixed)?;
+    tap(Site::AttnOut, &mixed, &dmixed, &dmiddle)?;
     let mut linears: Grads = Vec::new();
     if weights {
         linears.push(of_linear(&dmiddle, &mixed, &b.o)?);
@@ -76,7 +76,7 @@ fn ffn(d: &Decoder, b: &Block, tape: &Tape, grad: &[f32], tap: &mut GradTap<'_>,
     let rows = tape.positions.len();
     let dinner = linear_grad(&[(grad, &b.down)], rows, b.dims.ffn)?;
     let inner = tape.inner();
-    tap(Site::MlpDown, &inner, &dinner)?;
+    tap(Site::MlpDown, &inner, &dinner, grad)?;
     let mut linears = Vec::new();
     if weights {
         linears.push(of_linear(grad, &inner, &b.down)?);

@@ -27,12 +27,25 @@ fn setup(dims: BlockDims, window: Option<usize>, head_norms: bool) -> (ModelConf
 /// Gradients at the block's input, and at its sites in the order of the tap.
 fn backward(d: &Decoder, b: &Block, x: &Tensor, lengths: &[usize], grad: &Tensor) -> (Tensor, Vec<Vec<f32>>) {
     let mut sites = Vec::new();
-    let mut tap = |_: Site, _: &[f32], g: &[f32]| {
+    let mut tap = |site: Site, _: &[f32], g: &[f32], dy: &[f32]| {
+        assert_through_projection(b, site, dy, g);
         sites.push(g.to_vec());
         Ok(())
     };
     let dx = d.block_grad(b, x, lengths, grad, &mut tap).unwrap();
     (dx, sites)
+}
+
+/// The gradient at a site is that at its projection's output, times the weight.
+fn assert_through_projection(b: &Block, site: Site, dy: &[f32], da: &[f32]) {
+    let weight = crate::values(&b.projection(site).weight).unwrap();
+    let width = b.dims.width(site);
+    for (dy, da) in dy.chunks_exact(HIDDEN).zip(da.chunks_exact(width.max(1))) {
+        for (j, da) in da.iter().enumerate() {
+            let sum: f32 = dy.iter().enumerate().map(|(i, g)| g * weight[i * width + j]).sum();
+            assert!((sum - da).abs() < 1e-4, "{site} {j}: {sum} {da}");
+        }
+    }
 }
 
 #[test]
@@ -73,7 +86,7 @@ fn the_tap_sees_the_activations_of_the_forward_pass() {
         Ok(())
     })
     .unwrap();
-    d.block_grad(&b, &x, &lengths, &grad, &mut |site, a, _| {
+    d.block_grad(&b, &x, &lengths, &grad, &mut |site, a, _, _| {
         backward.push((site, a.to_vec()));
         Ok(())
     })
@@ -101,7 +114,7 @@ fn a_block_without_units_passes_the_gradient_on() {
     let (_, d, b) = setup(BlockDims { query_heads: 0, kv_heads: 0, head_dim: 8, ffn: 0 }, None, false);
     let (x, grad) = (random(&[5, HIDDEN], 4, 1.0), random(&[5, HIDDEN], 6, 1.0));
     assert_eq!(max_diff(&backward(&d, &b, &x, &[5], &grad).0, &grad), 0.0);
-    assert!(d.block_grad(&b, &x, &[5], &x.narrow(0, 0, 4).unwrap(), &mut |_, _, _| Ok(())).is_err());
+    assert!(d.block_grad(&b, &x, &[5], &x.narrow(0, 0, 4).unwrap(), &mut |_, _, _, _| Ok(())).is_err());
 }
 
 #[test]

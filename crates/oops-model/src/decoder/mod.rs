@@ -28,8 +28,9 @@ pub use tape::Tape;
 /// What a tap is called with: the site, and its activations `[N, width]`.
 pub(crate) type Tap<'a> = dyn FnMut(Site, &Tensor) -> Result<()> + 'a;
 
-/// What a backward tap is called with: the site, its activations and their gradient, both `[N, width]`.
-pub type GradTap<'a> = dyn FnMut(Site, &[f32], &[f32]) -> Result<()> + 'a;
+/// What a backward tap is called with: the site, its activations and their gradient, both `[N, width]`, and the gradient
+/// at the output of the site's projection, `[N, hidden]`.
+pub type GradTap<'a> = dyn FnMut(Site, &[f32], &[f32], &[f32]) -> Result<()> + 'a;
 
 /// What a forward pass needs besides weights: configuration and rotary tables.
 pub struct Decoder {
@@ -117,7 +118,7 @@ impl Decoder {
         self.check(block, x, &tape.lengths)?;
         check_grad(x, grad)?;
         let rows = tape.positions.len();
-        let out = backward::block(self, block, &flat(x)?, tape, &flat(grad)?, &mut |_, _, _| Ok(()), true)?;
+        let out = backward::block(self, block, &flat(x)?, tape, &flat(grad)?, &mut |_, _, _, _| Ok(()), true)?;
         let weights = out.weights.ok_or_else(|| Fault::internal("a backward pass without weights"))?;
         Ok((fast::matrix(out.input, rows, self.hidden)?, weights))
     }

@@ -37,7 +37,7 @@ fn weight_gradients_equal_automatic_ones() {
         let (y, dx, weights) = backward(&d, &b, &x, &[tokens; 2], &grad);
         let nothing = &mut |_: Site, _: &Tensor| Ok(());
         assert_eq!(max_diff(&y, &d.block(&b, &x, &[tokens; 2], nothing).unwrap()), 0.0);
-        let vjp = d.block_grad(&b, &x, &[tokens; 2], &grad, &mut |_, _, _| Ok(())).unwrap();
+        let vjp = d.block_grad(&b, &x, &[tokens; 2], &grad, &mut |_, _, _, _| Ok(())).unwrap();
         assert_eq!(max_diff(&dx, &vjp), 0.0);
 
         let mut vars = Vec::new();

@@ -21,7 +21,7 @@ impl Scorer for Fisher {
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "diagonal Fisher information of the unit's mask";
     const SCALE: Scale = Scale::Damage;
-    const NEEDS: Needs = Needs { stats: false, gram: false, gradients: true };
+    const NEEDS: Needs = Needs { gradients: true, ..Needs::NOTHING };
 
     fn attention_unit(params: &Shared) -> UnitKind {
         params.attention_unit

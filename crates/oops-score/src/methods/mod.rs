@@ -2,6 +2,7 @@
 
 mod fisher;
 mod flap;
+mod kfac;
 mod magnitude;
 mod obs;
 mod oops;
@@ -18,6 +19,7 @@ pub fn stages() -> Vec<Box<dyn AnyStage>> {
     vec![
         erase::<ScoreStage<fisher::Fisher>>(),
         erase::<ScoreStage<flap::Flap>>(),
+        erase::<ScoreStage<kfac::Kfac>>(),
         erase::<ScoreStage<magnitude::Magnitude>>(),
         erase::<ScoreStage<obs::Obs>>(),
         erase::<ScoreStage<oops::Oops>>(),

@@ -40,7 +40,7 @@ impl Scorer for Obs {
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "optimal brain surgeon: output error after the best repair, per module";
     const SCALE: Scale = Scale::Damage;
-    const NEEDS: Needs = Needs { stats: true, gram: true, gradients: false };
+    const NEEDS: Needs = Needs { stats: true, gram: true, ..Needs::NOTHING };
 
     fn attention_unit(params: &Params) -> UnitKind {
         params.attention_unit

@@ -1,12 +1,13 @@
 //! `score.oops`
 //!
-//! *What it measures.* Between blocks, how much the loss grows (Fisher); inside a block, the geometric mean of that and
-//! of the error that no other channel can repair (OBS); outlier channels are protected.
-//! *Formula.* score = Σ_b g² (see `score.fisher`); rank = sqrt(F/median(F) · O/median(O)) over the units of one kind in one
-//! block, F = Fisher, O = OBS. Protected: FFN channels with E\[x²\] > M²·median or max|x| > τ·median of their site, at most
-//! `protect_fraction` of the block's, and the attention units that own such a channel if fewer than half of them do.
+//! *What it measures.* How much the loss grows if the unit goes, twice: as the loss's gradients say of the unit as it is
+//! (Fisher), and as they say of what no other channel of its module makes up for when the unit's turn comes (`score.kfac`).
+//! Outlier channels are protected.
+//! *Formula.* score = rank = √(F·K), F = Σ_b g² (see `score.fisher`), K the cost of `score.kfac`. Protected: FFN channels
+//! with E\[x²\] > M²·median or max|x| > τ·median of their site, at most `protect_fraction` of the block's, and the attention
+//! units that own such a channel if fewer than half of them do.
 //! With statistics it also states OWL's share of outlier weights per block, which `select.qp` takes as prior.
-//! *Needs.* Gradients, Gram matrices, moments. Every part is a switch, so every part can be ablated.
+//! *Needs.* Gradients, curvature, Gram matrices, moments. Every part is a switch, so every part can be ablated.
 //! *When it misleads.* Gradients on text of another domain. *Reference.* The outlier-aware selection of OOPS (Wei et al.,
 //! Neural Networks 196, 2025), of which only the abstract is public; the combination is ours.
 
@@ -21,12 +22,28 @@ use crate::{BlockView, Scorer, outliers, stage::Needs, units::by_median};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Rank {
+    /// Geometric mean of Fisher and `score.kfac`.
+    FisherKfac,
     /// Geometric mean of Fisher and OBS, each over its median.
     FisherObs,
     /// Fisher alone.
     Fisher,
+    /// `score.kfac` alone.
+    Kfac,
     /// OBS alone.
     Obs,
+}
+
+/// What compares units of different blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Between {
+    /// Geometric mean of Fisher and `score.kfac`.
+    FisherKfac,
+    /// Fisher alone.
+    Fisher,
+    /// `score.kfac` alone.
+    Kfac,
 }
 
 /// Parameters of OOPS.
@@ -35,9 +52,13 @@ pub(crate) enum Rank {
 pub(crate) struct Params {
     /// Attention units that are scored: `kv_group` or `query_head`.
     attention_unit: UnitKind,
-    /// λ of OBS, relative to the mean of diag H.
+    /// λ of `kfac` and OBS, relative to the mean of diag H.
     damping: f64,
-    /// Order inside a block: `fisher_obs`, `fisher` or `obs`.
+    /// μ of `kfac`, relative to the mean of diag G.
+    metric_damping: f64,
+    /// Score between blocks: `fisher_kfac`, `fisher` or `kfac`.
+    between: Between,
+    /// Order inside a block: `fisher_kfac`, `fisher_obs`, `fisher`, `kfac` or `obs`.
     rank: Rank,
     /// Protect outlier channels.
     protect_outliers: bool,
@@ -59,7 +80,9 @@ impl Default for Params {
         Self {
             attention_unit: UnitKind::KvGroup,
             damping: 1e-3,
-            rank: Rank::FisherObs,
+            metric_damping: 1e-2,
+            between: Between::FisherKfac,
+            rank: Rank::FisherKfac,
             protect_outliers: true,
             outlier_rms: 5.0,
             outlier_peak: 100.0,
@@ -75,10 +98,10 @@ pub(crate) struct Oops;
 impl Scorer for Oops {
     type Params = Params;
     const NAME: &'static str = "score.oops";
-    const VERSION: u32 = 2;
-    const ABOUT: &'static str = "Fisher between blocks, Fisher and OBS inside, outlier channels protected";
+    const VERSION: u32 = 3;
+    const ABOUT: &'static str = "loss as gradients see it and after the best repair, outlier channels protected";
     const SCALE: Scale = Scale::Damage;
-    const NEEDS: Needs = Needs { stats: true, gram: true, gradients: true };
+    const NEEDS: Needs = Needs { stats: true, gram: true, gradients: true, curvature: true };
 
     fn attention_unit(params: &Params) -> UnitKind {
         params.attention_unit
@@ -91,16 +114,24 @@ impl Scorer for Oops {
 
     fn score(p: &Params, view: &BlockView<'_>, _: &mut Rng) -> Result<BlockScores> {
         let part = |kind: UnitKind| -> Result<UnitScores> {
-            let fisher = view.gradients(kind.site()).squares.clone();
-            let rank = match p.rank {
-                Rank::Fisher => fisher.clone(),
-                Rank::Obs => view.obs(kind, p.damping)?,
-                Rank::FisherObs => {
-                    let obs = by_median(&view.obs(kind, p.damping)?);
-                    by_median(&fisher).iter().zip(obs).map(|(f, o)| (f * o).sqrt()).collect()
-                }
+            let fisher = &view.gradients(kind.site()).squares;
+            let kfac = match (p.between, p.rank) {
+                (Between::Fisher, Rank::FisherObs | Rank::Fisher | Rank::Obs) => Vec::new(),
+                _ => view.eliminated(kind, p.damping, p.metric_damping)?,
             };
-            Ok(UnitScores { protected: protected(p, view, kind)?, rank, score: fisher })
+            let score = match p.between {
+                Between::FisherKfac => geometric(fisher, &kfac),
+                Between::Fisher => fisher.clone(),
+                Between::Kfac => kfac.clone(),
+            };
+            let rank = match p.rank {
+                Rank::FisherKfac => geometric(fisher, &kfac),
+                Rank::FisherObs => geometric(&by_median(fisher), &by_median(&view.obs(kind, p.damping)?)),
+                Rank::Fisher => fisher.clone(),
+                Rank::Kfac => kfac,
+                Rank::Obs => view.obs(kind, p.damping)?,
+            };
+            Ok(UnitScores { protected: protected(p, view, kind)?, rank, score })
         };
         Ok(BlockScores { attention: part(p.attention_unit)?, ffn: part(UnitKind::FfnChannel)? })
     }
@@ -108,6 +139,11 @@ impl Scorer for Oops {
     fn outlier_share(p: &Params, view: &BlockView<'_>) -> Result<Option<f64>> {
         outliers::share(view, p.owl_multiple).map(Some)
     }
+}
+
+/// √(a·b), entry by entry.
+fn geometric(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| (a * b).sqrt()).collect()
 }
 
 fn protected(p: &Params, view: &BlockView<'_>, kind: UnitKind) -> Result<Vec<bool>> {
@@ -135,13 +171,32 @@ mod tests {
     use super::*;
     use crate::view::testkit::tiny;
 
+    fn scores(p: &Params) -> UnitScores {
+        Oops::score(p, &tiny().view(), &mut Rng::new(0, "")).unwrap().ffn
+    }
+
+    fn near(found: &[f64], expected: [f64; 3]) {
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9 * b), "{found:?} {expected:?}");
+    }
+
     #[test]
-    fn rank_is_the_geometric_mean_over_medians() {
-        let p = Params { damping: 0.0, ..Params::default() };
-        let s = Oops::score(&p, &tiny().view(), &mut Rng::new(0, "")).unwrap();
-        // Fisher 9, 1, 4 (median 4); OBS 34, 14.5, 112.5 (median 34).
-        let expected = [(9.0 / 4.0f64).sqrt(), (14.5 / 4.0 / 34.0f64).sqrt(), (112.5 / 34.0f64).sqrt()];
-        assert!(s.ffn.rank.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{:?}", s.ffn.rank);
-        assert_eq!(s.ffn.score, [9.0, 1.0, 4.0]);
+    fn score_and_rank_are_the_geometric_mean_of_fisher_and_kfac() {
+        let s = scores(&Params { damping: 0.0, metric_damping: 0.0, ..Params::default() });
+        // Fisher 9, 1, 4; kfac 130, 52, 382.5 (its own test says why).
+        let expected = [1170.0f64, 52.0, 1530.0].map(f64::sqrt);
+        near(&s.score, expected);
+        near(&s.rank, expected);
+    }
+
+    #[test]
+    fn each_part_can_stand_alone() {
+        let p = Params { damping: 0.0, metric_damping: 0.0, ..Params::default() };
+        let s = scores(&Params { between: Between::Fisher, rank: Rank::FisherObs, ..p });
+        // Fisher over its median 4, OBS 34, 14.5, 112.5 over its median 34.
+        near(&s.rank, [9.0 / 4.0f64, 14.5 / 4.0 / 34.0, 112.5 / 34.0].map(f64::sqrt));
+        assert_eq!(s.score, [9.0, 1.0, 4.0]);
+        let s = scores(&Params { between: Between::Kfac, rank: Rank::Obs, ..p });
+        near(&s.score, [130.0, 52.0, 382.5]);
+        near(&s.rank, [34.0, 14.5, 112.5]);
     }
 }

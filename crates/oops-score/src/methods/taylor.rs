@@ -20,7 +20,7 @@ impl Scorer for Taylor {
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "absolute first-order change of the loss";
     const SCALE: Scale = Scale::Damage;
-    const NEEDS: Needs = Needs { stats: false, gram: false, gradients: true };
+    const NEEDS: Needs = Needs { gradients: true, ..Needs::NOTHING };
 
     fn attention_unit(params: &Shared) -> UnitKind {
         params.attention_unit

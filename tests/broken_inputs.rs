@@ -175,6 +175,28 @@ fn an_unknown_family() {
 }
 
 #[test]
+fn a_gguf_file_without_a_tokenizer_is_refused_before_any_work() {
+    let place = place();
+    fs::remove_file(place.path("model/tokenizer.json")).unwrap();
+    place.write(
+        "p.yaml",
+        "version: 1\nstages:\n  dense: { use: source.model, with: { path: model } }\n  gguf: { use: export.gguf, in: { model: dense } }\n",
+    );
+    insta::assert_snapshot!(complaint(&place, &[], 2));
+    assert!(!place.path("store/actions").exists(), "nothing ran");
+}
+
+#[test]
+fn an_onnx_runtime_that_is_not_there() {
+    let place = place();
+    place.write(
+        "p.yaml",
+        "version: 1\nstages:\n  dense: { use: source.model, with: { path: model } }\n  onnx: { use: export.onnx, in: { model: dense }, with: { runtime: /nowhere/libonnxruntime.so } }\n",
+    );
+    insta::assert_snapshot!(complaint(&place, &[], 5));
+}
+
+#[test]
 fn a_store_that_is_a_file() {
     let place = place();
     place.write("store", "in the way");

@@ -4,7 +4,7 @@
 //! [`oops_model::write_gguf`] for what is written and what never is).
 
 use oops_artifact::Kind;
-use oops_core::{Fault, Result};
+use oops_core::{Fault, Result, bail_if};
 use oops_model::{Checkpoint, DType, GgufFormat, GgufMeta, GgufTarget, write_gguf};
 use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Source, Stage};
 use schemars::JsonSchema;
@@ -45,7 +45,19 @@ impl Stage for Gguf {
     const INPUTS: &'static [Port] = PORTS;
     const OUTPUT: Kind = Kind::Export;
 
-    fn check(_: &Params, _: &PortFacts, _: &[Source]) -> Result<Facts> {
+    /// What no GGUF file can hold is refused before the work that makes it.
+    fn check(_: &Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
+        let facts = inputs.one("model");
+        if let Some(form) = facts.form {
+            bail_if(!form.tokenizer, || {
+                Fault::config("a GGUF file holds its tokenizer, but the model has none")
+                    .help("put the model's tokenizer.json beside its weights (`save_pretrained` of a fast tokenizer writes one)")
+            })?;
+            bail_if(form.head_norms && facts.same_widths == Some(false), || {
+                Fault::config("no GGUF architecture holds a model that normalises heads (Qwen3) with other widths in each block")
+                    .help("use select.uniform with `targets: [gguf, hf]`, which cuts every block alike, or export.onnx or export.hf")
+            })?;
+        }
         Ok(Facts::default())
     }
 
@@ -105,5 +117,28 @@ fn card<'a>(target: &GgufTarget, params: &Params) -> Target<'a> {
         weights: params.format.name().to_owned(),
         usage: "```sh\nllama-cli -m model.gguf -fa on -p \"Once upon a time\"\n```".to_owned(),
         notes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use oops_stage::Form;
+
+    use super::*;
+
+    #[test]
+    fn what_no_file_can_hold_is_refused_before_any_work() {
+        let check = |head_norms, tokenizer, same_widths| {
+            let facts = Facts { form: Some(Form { head_norms, tokenizer }), same_widths, ..Facts::default() };
+            let ports = PortFacts(BTreeMap::from([("model".to_owned(), vec![facts])]));
+            Gguf::check(&Params::default(), &ports, &[]).map(drop)
+        };
+        assert!(check(false, false, None).unwrap_err().to_string().contains("the model has none"));
+        assert!(check(true, true, Some(false)).unwrap_err().to_string().contains("normalises heads"));
+        check(true, true, Some(true)).unwrap();
+        check(true, true, None).unwrap();
+        check(false, true, Some(false)).unwrap();
     }
 }

@@ -143,6 +143,11 @@ impl Checkpoint {
         self.load("lm_head.weight", &[self.config.dims.vocab, self.config.dims.hidden])
     }
 
+    /// Whether there is a tokenizer, sound or not.
+    pub fn has_tokenizer(&self) -> bool {
+        self.tokenizer_json.is_some()
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let json = self.tokenizer_json.as_ref().ok_or_else(|| {

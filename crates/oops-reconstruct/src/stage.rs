@@ -52,7 +52,8 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
                 })?;
             }
         }
-        Ok(Facts { at_most: model, ..Facts::default() })
+        let (form, same_widths) = (inputs.one("model").form, inputs.one("plan").same_widths);
+        Ok(Facts { at_most: model, form, same_widths, ..Facts::default() })
     }
 
     /// Memory: a block dense and cut, the embedding that is written at the end; of one site its Gram matrices, factors in f64 and, on the pruned stream, kept inputs

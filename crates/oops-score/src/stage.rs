@@ -8,7 +8,7 @@ use oops_artifact::{
 };
 use oops_core::{BlockDims, Fault, Result, Rng, Site, UnitKind, bail_if};
 use oops_model::{Block, Checkpoint};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use oops_stage::{self as stage, Cx, Facts, Inputs, Port, PortFacts, Sizes, Source, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -130,6 +130,25 @@ impl<S: Scorer> Stage for ScoreStage<S> {
             }
         }
         Ok(Facts { model, ..Facts::default() })
+    }
+
+    /// Memory: a block, and of its widest site n the Gram matrix and its factor in f64; for an elimination the inverse and
+    /// the weights too. Work: one factor and inverse per site, an elimination n²(n + 2·hidden).
+    fn needs(_: &S::Params, inputs: &PortFacts) -> stage::Needs {
+        let Some(dims) = inputs.one("model").model.filter(|_| S::NEEDS.gram) else { return stage::Needs::default() };
+        let (sizes, hidden) = (Sizes(&dims), dims.hidden as u64);
+        let (n, squares) = (sizes.widest(), dims.blocks.len() as u64 * sizes.squares());
+        let (bytes, work) = if S::NEEDS.curvature {
+            (18 * n * n + 16 * n * hidden, squares * (n + 2 * hidden))
+        } else {
+            (10 * n * n, squares * n)
+        };
+        stage::Needs {
+            heavy: true,
+            memory_bytes: Some(sizes.block() + bytes),
+            work: Some(work as f64),
+            ..stage::Needs::default()
+        }
     }
 
     fn run(params: &S::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

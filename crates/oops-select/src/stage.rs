@@ -97,6 +97,7 @@ impl<S: Selector> Stage for SelectStage<S> {
             Fault::config("`channel_multiple`, `min_attention` and `min_multiples` must be at least 1")
         })?;
         targets::check_method(&common.targets, S::NAME, S::SAME_WIDTHS)?;
+        targets::check_form(&common.targets, inputs.one("model").form)?;
         S::check(params)?;
         let facts = inputs.one("scores").model.or(inputs.one("model").model);
         if let Some(dims) = &facts {
@@ -104,7 +105,8 @@ impl<S: Selector> Stage for SelectStage<S> {
             // Query heads free less than KV groups; what is impossible for the easier unit is impossible for both.
             check_budget(dims, UnitKind::KvGroup, &common.limits(), common.budget(dims))?;
         }
-        Ok(Facts { model: facts, ..Facts::default() })
+        let same_widths = Some(targets::same_widths(&common.targets).is_some());
+        Ok(Facts { model: facts, same_widths, ..Facts::default() })
     }
 
     fn run(params: &S::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

@@ -13,6 +13,7 @@
 //! llama.cpp gets wrong (no attention in block 0, attention without FFN) do not arise.
 
 use oops_core::{Fault, ModelDims, Result, bail_if};
+use oops_stage::Form;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +81,20 @@ pub(crate) fn check_method(targets: &[Target], method: &str, gives_same: bool) -
     .help("use select.uniform, or leave the target out: export.hf then writes remote code, export.gguf and export.onnx take any widths"))
 }
 
+/// Fails if a model that normalises heads shall load in llama.cpp with other widths in each block: it has no architecture
+/// for both.
+pub(crate) fn check_form(targets: &[Target], form: Option<Form>) -> Result<()> {
+    let gguf = targets.iter().find(|t| matches!(t, Target::Gguf | Target::GgufK));
+    let Some(target) = gguf.filter(|_| form.is_some_and(|f| f.head_norms) && same_widths(targets).is_none()) else {
+        return Ok(());
+    };
+    Err(Fault::config(format!(
+        "target `{}` cannot hold a model that normalises heads (Qwen3) with other widths in each block",
+        target.name()
+    ))
+    .help("add `hf` to `targets` and use select.uniform, which then cuts every block alike"))
+}
+
 /// Fails if a dense model, all of whose blocks must come out alike, does not have them alike.
 pub(crate) fn check_dense(targets: &[Target], dims: &ModelDims) -> Result<()> {
     let unlike = dims.blocks.windows(2).any(|w| w[0] != w[1]);
@@ -121,6 +136,12 @@ mod tests {
         assert!(fault.contains("target `hf` needs the same widths") && fault.contains("select.uniform"), "{fault}");
         check_method(&[Target::Gguf], "select.qp", false).unwrap();
         check_method(&[Target::Vllm], "select.uniform", true).unwrap();
+        let qwen3 = Some(Form { head_norms: true, tokenizer: true });
+        let fault = check_form(&[Target::Gguf], qwen3).unwrap_err().to_string();
+        assert!(fault.contains("target `gguf` cannot hold") && fault.contains("select.uniform"), "{fault}");
+        check_form(&[Target::Gguf, Target::Hf], qwen3).unwrap();
+        check_form(&[Target::Onnx], qwen3).unwrap();
+        check_form(&[Target::Gguf], None).unwrap();
         let block = BlockDims { query_heads: 2, kv_heads: 1, head_dim: 4, ffn: 64 };
         let dims = |ffn: usize| ModelDims {
             hidden: 8,

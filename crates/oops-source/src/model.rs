@@ -4,8 +4,8 @@ use std::path::Path;
 
 use oops_artifact::{Kind, SUMMARY, json};
 use oops_core::{Fault, Result};
-use oops_model::Checkpoint;
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
+use oops_model::{Checkpoint, Family};
+use oops_stage::{Cx, Facts, Form, Inputs, Port, PortFacts, Source, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,9 @@ impl Stage for SourceModel {
     fn check(_: &Params, _: &PortFacts, sources: &[Source]) -> Result<Facts> {
         let files = sources.iter().map(|s| (s.name.clone(), s.path.clone())).collect();
         let checkpoint = Checkpoint::open(&files)?;
-        Ok(Facts { model: Some(checkpoint.config().dims.clone()), ..Facts::default() })
+        let config = checkpoint.config();
+        let form = Form { head_norms: config.family == Family::Qwen3, tokenizer: checkpoint.has_tokenizer() };
+        Ok(Facts { model: Some(config.dims.clone()), form: Some(form), ..Facts::default() })
     }
 
     fn run(_: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

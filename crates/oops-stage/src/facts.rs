@@ -15,6 +15,19 @@ pub struct Facts {
     pub tokens: Option<TokensFacts>,
     /// Whether statistics hold Gram matrices: of activations, or those of gradients that curvature is made of.
     pub gram: Option<bool>,
+    /// What a model is beside its dimensions; what is cut from it or trained is the same.
+    pub form: Option<Form>,
+    /// Whether a plan, or the model that it makes, is sure to have the same widths in every block.
+    pub same_widths: Option<bool>,
+}
+
+/// What programs that load a model ask beside its dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Whether queries and keys are normalised head by head.
+    pub head_norms: bool,
+    /// Whether there is a tokenizer.
+    pub tokenizer: bool,
 }
 
 impl Facts {

@@ -13,7 +13,7 @@ mod workdir;
 
 pub use cx::{Cx, NoProgress, Progress, timed};
 pub use erased::{AnyStage, erase};
-pub use facts::{Facts, PortFacts, TokensFacts};
+pub use facts::{Facts, Form, PortFacts, TokensFacts};
 pub use memory::{available_bytes, peak_rss_bytes, reset_peak_rss, rss_bytes};
 pub use needs::{Needs, Sizes};
 pub use registry::Registry;

@@ -25,7 +25,7 @@ Results are found by what they were made from, not by paths: the same checkpoint
 
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
-    /// Results that were not used for this long go too: 30d, 2w, 12h.
+    /// Results that were not used for this long go too, and logs of runs that old of which no result is left: 30d, 2w, 12h.
     #[arg(long, value_name = "TIME", value_parser = crate::units::duration)]
     pub(crate) older_than: Option<Duration>,
     /// Results that were used least recently go too, until the store is no larger: 20GB, 512MiB.

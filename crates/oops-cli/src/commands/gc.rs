@@ -69,6 +69,7 @@ fn what(why: Why, group: &Group) -> String {
         Why::Unfinished => ("unfinished stage", "unfinished stages"),
         Why::Leftover => ("leftover of a dead process", "leftovers of dead processes"),
         Why::Damaged => ("damaged file", "damaged files"),
+        Why::Run => ("old run without results", "old runs without results"),
     };
     format!("{n} {}", if n == 1 { one } else { many })
 }

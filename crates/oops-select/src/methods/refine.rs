@@ -79,7 +79,9 @@ impl Stage for Refine {
             Fault::config("`select.refine` needs Gram matrices, but `stats` has none")
                 .help("set `gram: true` on the calibrate.activations stage")
         })?;
-        Ok(Facts { model: inputs.one("plan").model.or(inputs.one("model").model), ..Facts::default() })
+        // Units change places inside a block: its widths stay.
+        let plan = inputs.one("plan");
+        Ok(Facts { model: plan.model.or(inputs.one("model").model), same_widths: plan.same_widths, ..Facts::default() })
     }
 
     fn run(p: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

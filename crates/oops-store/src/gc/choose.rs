@@ -9,7 +9,7 @@ use oops_core::Digest;
 
 use super::{
     Choice, Policy, Victim, Why,
-    survey::{Entry, Survey, Thing},
+    survey::{Entry, Log, Survey, Thing},
 };
 
 /// Work that no recorded run refers to (a killed run, an import that was never used, a stage that was stopped half-way)
@@ -19,7 +19,8 @@ const GRACE: Duration = Duration::from_hours(7 * 24);
 pub(super) fn choose(survey: Survey, policy: &Policy, now: SystemTime) -> Choice {
     let grace = policy.older_than.map_or(GRACE, |d| d.min(GRACE));
     let unused = |t: SystemTime, limit: Duration| now.duration_since(t).unwrap_or_default() >= limit;
-    let Survey { records, blobs, recorded, used, scratch, leftovers, damaged } = survey;
+    let Survey { records, blobs, logs, used, scratch, leftovers, damaged } = survey;
+    let recorded: BTreeSet<Digest> = logs.iter().flat_map(|l| &l.keys).copied().collect();
     let published: BTreeSet<Digest> = records.iter().map(|r| r.key).collect();
     let is_published = |t: &Thing| t.name.parse().is_ok_and(|k: Digest| published.contains(&k));
     let is_used = |t: &Thing| t.name.parse().is_ok_and(|k: Digest| used.contains(&k));
@@ -43,6 +44,12 @@ pub(super) fn choose(survey: Survey, policy: &Policy, now: SystemTime) -> Choice
 
     let mut choice = Choice { kept_bytes: held, ..Choice::default() };
     let verdicts = verdicts(&marked);
+    let kept: BTreeSet<Digest> = marked.iter().filter(|(_, why)| why.is_none()).map(|(r, _)| r.key).collect();
+    let spent_log = |l: &Log| {
+        let old = policy.older_than.is_some_and(|limit| unused(l.thing.changed, limit));
+        old && !l.last && l.keys.is_disjoint(&kept)
+    };
+    let spent_logs = logs.into_iter().filter(spent_log).map(|l| (Why::Run, l.thing));
     for (entry, why) in marked {
         if let Some(why) = why {
             choice.victims.push(Victim { why, path: entry.path, bytes: 0, used: Some(entry.used) });
@@ -60,6 +67,7 @@ pub(super) fn choose(survey: Survey, policy: &Policy, now: SystemTime) -> Choice
     let spent = spent.into_iter().map(|t| (if is_published(&t) { Why::Leftover } else { Why::Unfinished }, t));
     let things = spent.chain(leftovers.into_iter().map(|t| (Why::Leftover, t)));
     let things = things.chain(damaged.into_iter().map(|t| (Why::Damaged, t)));
+    let things = things.chain(spent_logs);
     let victim = |(why, t): (Why, Thing)| Victim { why, path: t.path, bytes: t.bytes, used: Some(t.changed) };
     choice.victims.extend(things.map(victim));
     choice

@@ -45,6 +45,8 @@ pub enum Why {
     Leftover,
     /// What `verify` took out of service.
     Damaged,
+    /// The log of a run that is older than [`Policy::older_than`], is not its pipeline's last, and of whose results none is left.
+    Run,
 }
 
 /// What goes for one reason.

@@ -36,14 +36,24 @@ pub(super) struct Thing {
     pub(super) changed: SystemTime,
 }
 
+/// A recorded run.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) thing: Thing,
+    /// Actions that it resolved to.
+    pub(super) keys: BTreeSet<Digest>,
+    /// Whether it is its pipeline's last.
+    pub(super) last: bool,
+}
+
 /// Everything that a choice depends on.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) records: Vec<Entry>,
     /// Blobs by digest, with their lengths.
     pub(super) blobs: BTreeMap<Digest, (PathBuf, u64)>,
-    /// Actions that recorded runs resolved to.
-    pub(super) recorded: BTreeSet<Digest>,
+    /// Recorded runs.
+    pub(super) logs: Vec<Log>,
     /// Actions that living processes use.
     pub(super) used: BTreeSet<Digest>,
     pub(super) scratch: Vec<Thing>,
@@ -68,7 +78,7 @@ impl Store {
         Ok(Survey {
             blobs: blobs.collect(),
             records: self.records()?.into_iter().map(|(p, r)| entry(p, r)).collect::<Result<_>>()?,
-            recorded: self.recorded()?,
+            logs: self.logs()?,
             used: sessions.keys,
             scratch: things("scratch")?,
             leftovers,
@@ -76,14 +86,19 @@ impl Store {
         })
     }
 
-    fn recorded(&self) -> Result<BTreeSet<Digest>> {
-        let mut keys = BTreeSet::new();
-        for path in self.run_logs()? {
-            let bytes = fs::read(&path).map_err(|e| cannot_read(&path, &e))?;
-            let log: RunLog = serde_json::from_slice(&bytes).map_err(|e| unsound(&path, &e.to_string()))?;
-            keys.extend(log.keys.into_values());
-        }
-        Ok(keys)
+    /// Logs of runs, each with the actions that it resolved to.
+    fn logs(&self) -> Result<Vec<Log>> {
+        let mut paths = self.run_logs()?;
+        // Names are times: of a folder, the last one is that of the pipeline's last run.
+        paths.sort();
+        let last = |i: usize| paths.get(i + 1).is_none_or(|next| next.parent() != paths[i].parent());
+        let one = |(i, path): (usize, &PathBuf)| {
+            let bytes = fs::read(path).map_err(|e| cannot_read(path, &e))?;
+            let log: RunLog = serde_json::from_slice(&bytes).map_err(|e| unsound(path, &e.to_string()))?;
+            let keys = log.keys.into_values().collect();
+            Ok(thing(path.clone()).transpose()?.map(|thing| Log { thing, keys, last: last(i) }))
+        };
+        paths.iter().enumerate().map(one).filter_map(Result::transpose).collect()
     }
 }
 

@@ -61,6 +61,32 @@ fn results_go_by_reachability_age_and_size() {
 }
 
 #[test]
+fn old_runs_go_with_the_last_of_their_results() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let store = reopened(&root);
+    let made: Vec<Record> = ["a", "b", "c"].iter().map(|n| publish(&store, n, &[("f", n.as_bytes())])).collect();
+    made.iter().for_each(|r| log(&store, &[r]));
+    drop(store);
+    let store = reopened(&root);
+    let long_ago = std::time::SystemTime::now() - DAY * 40;
+    for path in store.run_logs().unwrap() {
+        fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    let policy = Policy { older_than: Some(DAY * 30), keep_bytes: None };
+    // `a` is old, `b` is in use by nobody but fresh; the run of `c` is the last.
+    age(&store, &made[0], 40);
+    age(&store, &made[2], 40);
+    assert!(!store.garbage(&Policy::default()).unwrap().groups.contains_key(&Why::Run), "only where an age is given");
+    let gone = store.collect(&policy, &mut || {}).unwrap();
+    assert_eq!(gone.groups[&Why::Run].items, 1, "{gone:?}");
+    assert_eq!(store.runs().len(), 2);
+    assert!(is_hit(&store, &made[1]) && !is_hit(&store, &made[0]));
+    assert!(store.last_run(Path::new("p.yaml")).unwrap().keys.values().any(|k| *k == made[2].key()));
+    assert_eq!(store.verify().unwrap().1, []);
+}
+
+#[test]
 fn leftovers_go_and_work_that_somebody_may_go_on_with_stays() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("store");

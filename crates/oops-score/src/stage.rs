@@ -30,6 +30,7 @@ impl Default for Shared {
 
 /// Measurements that a method cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a measurement of its own, needed or not")]
 pub struct Needs {
     /// Moments per channel.
     pub stats: bool,

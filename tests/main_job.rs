@@ -68,14 +68,15 @@ fn a_cached_rerun_of_forty_stages_takes_less_than_300_ms() {
          \x20 scores: {{ use: score.flap, in: {{ model: dense, stats: stats }} }}\n",
         data.to_str().expect("a plain path")
     );
-    for i in 0..12 {
-        yaml += &format!(
+    let cut = |i: usize| {
+        format!(
             "  plan{i}: {{ use: select.global, in: {{ model: dense, scores: scores }}, with: {{ remove_fraction: 0.{} }} }}\n\
              \x20 pruned{i}: {{ use: reconstruct.ridge, in: {{ model: dense, plan: plan{i}, stats: stats }} }}\n\
              \x20 size{i}: {{ use: eval.size, in: {{ models: [dense, pruned{i}] }} }}\n",
             10 + 5 * i
-        );
-    }
+        )
+    };
+    yaml.extend((0..12).map(cut));
     let pipeline = place.write("forty.yaml", &yaml);
     assert_eq!(names(&place.run(&pipeline, &[]), "executed").len(), 40);
     let timed = |_| {

@@ -71,7 +71,7 @@ impl Stage for Gradients {
         };
         let (sizes, count) = (Sizes(&dims), tokens.count());
         let batch = count.min((params.batch_tokens as u64).max(tokens.sequence_tokens as u64));
-        // Twice: as it is summed and as it is written.
+        // Of both sites; eight bytes an entry cover the sum and, beside it, the packed half that is written.
         let squares = if params.curvature { 2 * (dims.hidden * dims.hidden) as u64 } else { 0 };
         let block = sizes.block() + 2 * sizes.inner(batch) + 8 * squares;
         Needs {

@@ -31,7 +31,8 @@ pub struct Elimination {
 
 /// Removes all `groups` (disjoint sorted lists of channels), cheapest first, at most `chunk` channels between updates.
 ///
-/// A group that is larger goes alone. n³ + 2 n² outputs operations, 8 n (n + outputs) bytes.
+/// A group that is larger goes alone. n³ + 2 n² outputs operations; 16 n² + 8 n outputs bytes at the peak, where factor and
+/// inverse are both there.
 pub fn eliminate(linear: &Linear<'_>, groups: &[Vec<usize>], lambda: f64, chunk: usize) -> Result<Elimination> {
     groups.iter().try_for_each(|g| linear.gram().check_channels(g))?;
     bail_if(groups.iter().any(Vec::is_empty), || Fault::internal("a group of channels is empty"))?;

@@ -1,5 +1,7 @@
 //! Developer tasks: `cargo xtask run|sweep|status|show|log|table|diff|verify|gc …` builds the binary `oops` and becomes it;
-//! `cargo xtask ci` becomes `.ci/run`. Prints nothing itself on stdout, which belongs to the command.
+//! `cargo xtask ci` becomes `.ci/run`, `cargo xtask fuzz` runs the targets of tests/fuzz. Prints nothing itself on stdout, which belongs to the command.
+
+mod fuzz;
 
 use std::{
     env,
@@ -34,16 +36,26 @@ const COMMANDS: &[&str] = &[
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().skip(1).collect();
+    if let Some(mut rustc) = fuzz::wrapped(&args) {
+        return ended(become_process(&mut rustc));
+    }
     let first = args.first().and_then(|a| a.to_str()).unwrap_or("help").to_owned();
+    if first == "fuzz" {
+        return ended(fuzz::fuzz(&args[1..], &workspace()).map(|clean| ExitCode::from(u8::from(!clean))));
+    }
     let task = match first.as_str() {
         "ci" => Ok(Command::new(workspace().join(".ci/run"))),
         "--help" | "-h" | "--version" | "-V" => oops(),
         name if COMMANDS.contains(&name) => oops(),
-        name => Err(format!("no task is called `{name}`; tasks: ci, {}", COMMANDS.join(", "))),
+        name => Err(format!("no task is called `{name}`; tasks: ci, fuzz, {}", COMMANDS.join(", "))),
     };
     let rest = if first == "ci" { &args[1..] } else { &args[..] };
-    let ended = task.and_then(|mut command| become_process(command.args(rest)));
-    ended.unwrap_or_else(|message| {
+    ended(task.and_then(|mut command| become_process(command.args(rest))))
+}
+
+/// The exit code; a message goes to stderr.
+fn ended(result: Result<ExitCode, String>) -> ExitCode {
+    result.unwrap_or_else(|message| {
         let _ = writeln!(std::io::stderr(), "xtask: {message}");
         ExitCode::from(2)
     })

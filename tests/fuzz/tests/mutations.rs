@@ -1,41 +1,13 @@
 //! A mutation fuzzer: from a target's name and an iteration's number follow the input, so that every find can be made
-//! again. It looks for panics, hangs, single allocations out of proportion, and whatever the target asserts.
+//! again. `OOPS_FUZZ_SECONDS=600` runs each target for that long instead of 300 inputs; `OOPS_FUZZ_FROM` is the number of
+//! the first.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
 use oops_core::Rng;
-
-/// Remembers the largest allocation.
-pub(crate) struct Watched;
-
-static LARGEST: AtomicUsize = AtomicUsize::new(0);
-
-#[expect(unsafe_code, reason = "an allocator is unsafe by its nature; this one only counts")]
-// SAFETY: every call is handed on unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Watched {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LARGEST.fetch_max(size, Ordering::Relaxed);
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-/// No input here is longer than a few megabytes.
-const MOST_BYTES: usize = 256 << 20;
-const LONGEST: Duration = Duration::from_secs(10);
 
 /// Pieces that parsers of all sorts care about.
 const WORDS: &[&[u8]] = &[
@@ -77,32 +49,50 @@ const WORDS: &[&[u8]] = &[
 const NUMBERS: &[u64] =
     &[0, 1, 7, 8, 127, 128, 255, 511, 512, 65_535, 1 << 31, u32::MAX as u64, 1 << 33, 1 << 62, u64::MAX];
 
-/// Runs `target` on mutations of `corpus` (which member, and its changed bytes): 300, or as many as fit into
-/// `OOPS_FUZZ_SECONDS`; `OOPS_FUZZ_FROM` is the number of the first.
 #[expect(clippy::print_stderr, reason = "a campaign says what it did")]
-pub(crate) fn fuzz(name: &str, corpus: &[Vec<u8>], mut target: impl FnMut(usize, &[u8])) {
+fn fuzz(name: &str) {
     let number = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
     let seconds = number("OOPS_FUZZ_SECONDS");
     let first = number("OOPS_FUZZ_FROM").unwrap_or(0);
-    let start = Instant::now();
-    let mut slowest = Duration::ZERO;
-    let mut count = 0;
+    let mut target = oops_fuzz::target(name);
+    let (start, mut slowest, mut count) = (Instant::now(), Duration::ZERO, 0);
     while seconds.map_or(count < 300, |s| start.elapsed().as_secs() < s) {
         let i = first + count;
         let mut rng = Rng::new(i, name);
-        let which = rng.below(corpus.len());
-        let input = mutated(&mut rng, corpus, which);
-        LARGEST.store(0, Ordering::Relaxed);
-        let begin = Instant::now();
-        let ended = catch_unwind(AssertUnwindSafe(|| target(which, &input)));
-        slowest = slowest.max(begin.elapsed());
-        let largest = LARGEST.load(Ordering::Relaxed);
-        assert!(ended.is_ok(), "{name} {i}: panic");
-        assert!(begin.elapsed() < LONGEST, "{name} {i}: took {:?}", begin.elapsed());
-        assert!(largest < MOST_BYTES, "{name} {i}: one allocation of {largest} bytes for {} bytes", input.len());
+        let which = rng.below(target.corpus.len());
+        let input = mutated(&mut rng, &target.corpus, which);
+        match catch_unwind(AssertUnwindSafe(|| target.feed(which, &input))) {
+            Ok(took) => slowest = slowest.max(took),
+            Err(_) => panic!("{name}: a find at {i}"),
+        }
         count += 1;
     }
     eprintln!("{name}: {count} inputs in {:.0?}, slowest {slowest:.1?}, no find", start.elapsed());
+}
+
+#[test]
+fn pipelines() {
+    fuzz("pipelines");
+}
+
+#[test]
+fn safetensors() {
+    fuzz("safetensors");
+}
+
+#[test]
+fn gguf() {
+    fuzz("gguf");
+}
+
+#[test]
+fn store_files() {
+    fuzz("store_files");
+}
+
+#[test]
+fn cache_files() {
+    fuzz("cache_files");
 }
 
 fn mutated(rng: &mut Rng, corpus: &[Vec<u8>], which: usize) -> Vec<u8> {

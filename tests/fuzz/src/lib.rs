@@ -21,12 +21,17 @@ use tempfile::TempDir;
 const MOST_BYTES: usize = 256 << 20;
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// Reads bytes in place of a member of the corpus; panics where something does not hold.
+type Law = dyn FnMut(usize, &[u8]);
+
+/// A target's name and what makes it.
+type Named = (&'static str, fn() -> Target);
+
 /// A reader under test with valid inputs to start from.
 pub struct Target {
     /// Valid inputs; a changed one is fed under the number of the one that it was made from.
     pub corpus: Vec<Vec<u8>>,
-    /// Panics where its law does not hold.
-    law: Box<dyn FnMut(usize, &[u8])>,
+    law: Box<Law>,
     /// Where the law writes.
     _folder: TempDir,
 }
@@ -49,7 +54,7 @@ impl Target {
 }
 
 /// Every target with its name.
-pub const TARGETS: &[(&str, fn() -> Target)] = &[
+const TARGETS: &[Named] = &[
     ("pipelines", pipelines::target),
     ("safetensors", checkpoints::safetensors),
     ("gguf", checkpoints::gguf),

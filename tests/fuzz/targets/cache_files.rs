@@ -1,3 +1,4 @@
+//! Cache files, guided by coverage.
 #![no_main]
 #![allow(missing_docs, reason = "the macro makes the entry point")]
 libfuzzer_sys::fuzz_target!(init: oops_fuzz::write_seeds("cache_files"), |data: &[u8]| oops_fuzz::feed("cache_files", data));

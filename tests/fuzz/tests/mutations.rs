@@ -61,10 +61,9 @@ fn fuzz(name: &str) {
         let mut rng = Rng::new(i, name);
         let which = rng.below(target.corpus.len());
         let input = mutated(&mut rng, &target.corpus, which);
-        match catch_unwind(AssertUnwindSafe(|| target.feed(which, &input))) {
-            Ok(took) => slowest = slowest.max(took),
-            Err(_) => panic!("{name}: a find at {i}"),
-        }
+        let ended = catch_unwind(AssertUnwindSafe(|| target.feed(which, &input)));
+        assert!(ended.is_ok(), "{name}: a find at {i}");
+        slowest = slowest.max(ended.unwrap_or_default());
         count += 1;
     }
     eprintln!("{name}: {count} inputs in {:.0?}, slowest {slowest:.1?}, no find", start.elapsed());

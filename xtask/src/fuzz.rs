@@ -1,7 +1,8 @@
 //! `cargo xtask fuzz`: the targets of tests/fuzz with libFuzzer, guided by coverage, on Rust stable.
 //!
 //! Only the workspace's own crates are instrumented: cargo calls this program in place of rustc for them
-//! (RUSTC_WORKSPACE_WRAPPER), which adds LLVM's coverage pass, overflow checks and assertions. Dependencies are those of every other build.
+//! (RUSTC_WORKSPACE_WRAPPER), which adds LLVM's coverage pass, overflow checks and assertions. Dependencies are those of
+//! every other build.
 
 use std::{
     env,
@@ -11,10 +12,13 @@ use std::{
     process::Command,
 };
 
+use crate::{built, cargo_build, workspace};
+
 /// Set while cargo calls this program in place of rustc.
 const WRAPS: &str = "OOPS_XTASK_WRAPS_RUSTC";
 
-/// What libFuzzer asks of the compiler (<https://clang.llvm.org/docs/SanitizerCoverage.html>), and checks that other builds go without.
+/// What libFuzzer asks of the compiler (<https://clang.llvm.org/docs/SanitizerCoverage.html>), and checks that other
+/// builds go without.
 const FLAGS: &[&str] = &[
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
@@ -25,8 +29,6 @@ const FLAGS: &[&str] = &[
     "-Coverflow-checks=on",
     "-Cdebug-assertions=on",
 ];
-
-const TARGETS: &[&str] = &["pipelines", "safetensors", "gguf", "store_files", "cache_files"];
 
 const HELP: &str = "usage: cargo xtask fuzz [--seconds N] [--build] [TARGET]…
 
@@ -39,56 +41,57 @@ pub(crate) fn wrapped(args: &[OsString]) -> Option<Command> {
     env::var_os(WRAPS)?;
     let (rustc, rest) = args.split_first()?;
     let mut command = Command::new(rustc);
-    command.args(rest);
-    // Build scripts run without libFuzzer's runtime.
-    let is_script = rest.iter().any(|a| a == "build_script_build");
-    command.args(if is_script { &[] } else { FLAGS });
+    command.args(rest).args(FLAGS);
     Some(command)
 }
 
 /// Parses `args`, builds and runs; whether nothing was found.
-pub(crate) fn fuzz(args: &[OsString], workspace: &Path) -> Result<bool, String> {
-    let (mut seconds, mut only_build, mut targets) = (60, false, Vec::new());
-    let mut args = args.iter().map(|a| a.to_string_lossy());
+pub(crate) fn fuzz(args: &[OsString]) -> Result<bool, String> {
+    let known = targets()?;
+    let (mut seconds, mut only_build, mut chosen) = (60, false, Vec::new());
+    let mut args = args.iter().map(|a| a.to_string_lossy().into_owned());
     while let Some(arg) = args.next() {
-        match &*arg {
+        match arg.as_str() {
             "--build" => only_build = true,
             "--seconds" => {
                 let value = args.next().unwrap_or_default();
                 seconds = value.parse().map_err(|_| format!("--seconds takes a number, not `{value}`"))?;
             }
-            name if TARGETS.contains(&name) => targets.push(name.to_owned()),
-            _ => return Err(format!("{HELP}{}", TARGETS.join(", "))),
+            _ if known.contains(&arg) => chosen.push(arg),
+            _ => return Err(format!("{HELP}{}", known.join(", "))),
         }
     }
-    let folder = build(workspace)?;
+    let folder = build(&known)?;
     if only_build {
         return Ok(true);
     }
-    let all = || TARGETS.iter().map(|&t| t.to_owned()).collect();
-    let targets: Vec<String> = if targets.is_empty() { all() } else { targets };
-    targets.iter().try_fold(true, |clean, target| Ok(run(&folder, target, seconds)? && clean))
+    let chosen = if chosen.is_empty() { known } else { chosen };
+    chosen.iter().try_fold(true, |clean, target| Ok(run(&folder, target, seconds)? && clean))
 }
 
-/// Builds everything; gives cargo's target folder.
-fn build(workspace: &Path) -> Result<PathBuf, String> {
+/// Names of all targets: those of the files in tests/fuzz/targets.
+fn targets() -> Result<Vec<String>, String> {
+    let folder = workspace().join("tests/fuzz/targets");
+    let files = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let stem = |file: fs::DirEntry| file.path().file_stem().map(|name| name.to_string_lossy().into_owned());
+    let mut names: Vec<String> = files.filter_map(|file| file.ok().and_then(stem)).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Builds everything; gives the folder of the binaries.
+fn build(targets: &[String]) -> Result<PathBuf, String> {
     let this = env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo_build();
     // The whole workspace is selected, so that dependencies have the features that they have in every other build.
-    command.args(["build", "--locked", "--workspace", "--features", "oops-fuzz/libfuzzer", "--manifest-path"]);
-    command.arg(workspace.join("Cargo.toml")).env(WRAPS, "1").env("RUSTC_WORKSPACE_WRAPPER", &this);
-    command.args(TARGETS.iter().flat_map(|target| ["--bin".to_owned(), format!("fuzz_{target}")]));
-    let built = command.status().map_err(|e| format!("cannot start cargo: {e}"))?;
-    // This program itself lies in <target>/<profile>/.
-    let folder = this.parent().ok_or("cannot find the target folder")?;
-    if built.success() { Ok(folder.to_owned()) } else { Err("the build failed".to_owned()) }
+    command.args(["--locked", "--workspace", "--features", "oops-fuzz/libfuzzer"]);
+    command.args(targets.iter().flat_map(|target| ["--bin".to_owned(), format!("fuzz_{target}")]));
+    built(command.env(WRAPS, "1").env("RUSTC_WORKSPACE_WRAPPER", this))
 }
 
 /// Runs one target for `seconds`; whether nothing was found.
 fn run(profile: &Path, target: &str, seconds: u64) -> Result<bool, String> {
-    let root = profile.parent().unwrap_or(profile).join("fuzz");
-    let place = root.join(target);
+    let place = profile.parent().unwrap_or(profile).join("fuzz").join(target);
     let (corpus, seeds) = (place.join("corpus"), place.join("seeds"));
     for folder in [&corpus, &seeds] {
         fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;

@@ -1,5 +1,6 @@
 //! Developer tasks: `cargo xtask run|sweep|status|show|log|table|diff|verify|gc …` builds the binary `oops` and becomes it;
-//! `cargo xtask ci` becomes `.ci/run`, `cargo xtask fuzz` runs the targets of tests/fuzz. Prints nothing itself on stdout, which belongs to the command.
+//! `cargo xtask ci` becomes `.ci/run`, `cargo xtask fuzz` runs the targets of tests/fuzz. Prints nothing itself on
+//! stdout, which belongs to the command.
 
 mod fuzz;
 
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     }
     let first = args.first().and_then(|a| a.to_str()).unwrap_or("help").to_owned();
     if first == "fuzz" {
-        return ended(fuzz::fuzz(&args[1..], &workspace()).map(|clean| ExitCode::from(u8::from(!clean))));
+        return ended(fuzz::fuzz(&args[1..]).map(|clean| ExitCode::from(u8::from(!clean))));
     }
     let task = match first.as_str() {
         "ci" => Ok(Command::new(workspace().join(".ci/run"))),
@@ -65,20 +66,27 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// Builds `oops` in the profile and target folder that everything else uses, and finds it.
-fn oops() -> Result<Command, String> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "oops-cli", "--bin", "oops", "--manifest-path"])
-        .arg(workspace().join("Cargo.toml"))
-        .status()
-        .map_err(|e| format!("cannot start cargo: {e}"))?;
-    if !build.success() {
+/// A build of this workspace, in the profile and target folder that everything else uses.
+fn cargo_build() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--manifest-path"]).arg(workspace().join("Cargo.toml"));
+    command
+}
+
+/// Runs a [`cargo_build`]; gives the folder of its binaries.
+fn built(command: &mut Command) -> Result<PathBuf, String> {
+    let ended = command.status().map_err(|e| format!("cannot start cargo: {e}"))?;
+    if !ended.success() {
         return Err("the build failed".to_owned());
     }
     // This program itself lies in <target>/<profile>/.
     let here = env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
-    let folder = here.parent().ok_or("cannot find the target folder")?;
+    here.parent().map(Path::to_owned).ok_or_else(|| "cannot find the target folder".to_owned())
+}
+
+/// Builds `oops`, and finds it.
+fn oops() -> Result<Command, String> {
+    let folder = built(cargo_build().args(["--quiet", "--package", "oops-cli", "--bin", "oops"]))?;
     Ok(Command::new(folder.join(format!("oops{}", env::consts::EXE_SUFFIX))))
 }
 

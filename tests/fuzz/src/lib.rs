@@ -1,4 +1,4 @@
-//! Fuzz targets: everything that reads files of others. One list serves two ways to make inputs: mutations that follow
+//! Fuzz targets: everything that reads files of others. One set serves two ways to make inputs: mutations that follow
 //! from a number (`tests/mutations.rs`, in every test run), and libFuzzer's, guided by coverage (`cargo xtask fuzz`).
 //!
 //! Each target states its law as assertions; [`Target::feed`] adds what must hold of all: no input takes more than
@@ -23,9 +23,6 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Reads bytes in place of a member of the corpus; panics where something does not hold.
 type Law = dyn FnMut(usize, &[u8]);
-
-/// A target's name and what makes it.
-type Named = (&'static str, fn() -> Target);
 
 /// A reader under test with valid inputs to start from.
 pub struct Target {
@@ -53,19 +50,16 @@ impl Target {
     }
 }
 
-/// Every target with its name.
-const TARGETS: &[Named] = &[
-    ("pipelines", pipelines::target),
-    ("safetensors", checkpoints::safetensors),
-    ("gguf", checkpoints::gguf),
-    ("store_files", stores::store_files),
-    ("cache_files", stores::cache_files),
-];
-
-/// The target called `name`.
+/// The target called `name`; each has a file in `targets/` and a test in `tests/mutations.rs`.
 pub fn target(name: &str) -> Target {
-    let found = TARGETS.iter().find(|(known, _)| *known == name);
-    found.expect("a target of TARGETS").1()
+    match name {
+        "pipelines" => pipelines::target(),
+        "safetensors" => checkpoints::safetensors(),
+        "gguf" => checkpoints::gguf(),
+        "store_files" => stores::store_files(),
+        "cache_files" => stores::cache_files(),
+        _ => panic!("no target is called `{name}`"),
+    }
 }
 
 /// Feeds one of libFuzzer's inputs to the target called `name`: the first byte says in place of which member.

@@ -1,27 +1,19 @@
 //! Pipeline files: text to checked graph.
 
+/// The stages of the binary.
+#[path = "../../../crates/oops-cli/src/registry.rs"]
+mod registry;
+
 use std::{fs, path::PathBuf};
 
 use oops_core::Class;
 use oops_pipeline::Graph;
-use oops_stage::Registry;
 
 use crate::{Target, folder, workspace};
 
 /// Law: a graph, or problems of class config or data with a text.
 pub(crate) fn target() -> Target {
-    let crates = [
-        oops_source::stages(),
-        oops_calibrate::stages(),
-        oops_score::stages(),
-        oops_select::stages(),
-        oops_reconstruct::stages(),
-        oops_distill::stages(),
-        oops_eval::stages(),
-        oops_export::stages(),
-        oops_report::stages(),
-    ];
-    let registry = Registry::new(crates.into_iter().flatten()).expect("no stage twice");
+    let registry = registry::registry().expect("no stage twice");
     let dir = folder();
     let file = dir.path().join("p.yaml");
     Target::new(dir, corpus(), move |_, bytes| {

@@ -41,6 +41,11 @@ fn script(python: &PathBuf, name: &str, folder: &Path) -> Value {
 
 /// Runs an exporter on the embedded model, cut so that blocks differ, and copies its folder out.
 fn exported(place: &Place, export: &str, with: &str) -> PathBuf {
+    exported_for(place, "", export, with)
+}
+
+/// The same, cut for `targets`.
+fn exported_for(place: &Place, targets: &str, export: &str, with: &str) -> PathBuf {
     let data = workspace().join("data");
     let data = data.display();
     let text = format!(
@@ -48,7 +53,7 @@ fn exported(place: &Place, export: &str, with: &str) -> PathBuf {
 stages:
   dense: {{ use: source.model, with: {{ path: {data}/model }} }}
   scores: {{ use: score.magnitude, in: {{ model: dense }} }}
-  plan: {{ use: select.global, in: {{ model: dense, scores: scores }}, with: {{ remove_fraction: 0.3 }} }}
+  plan: {{ use: select.global, in: {{ model: dense, scores: scores }}, with: {{ remove_fraction: 0.3, targets: [{targets}] }} }}
   pruned: {{ use: reconstruct.none, in: {{ model: dense, plan: plan }} }}
   out: {{ use: {export}, in: {{ model: pruned, dense: dense }}, with: {{ {with} }} }}
 "
@@ -82,11 +87,17 @@ fn gguf_files_decode_what_the_model_decodes() {
 fn hugging_face_folders_decode_what_the_model_decodes() {
     let test = "hugging_face_folders_decode_what_the_model_decodes";
     let Some(python) = python(test, &["torch", "transformers"]) else { return };
-    for (form, class) in [("remote", "OopsForCausalLM"), ("padded", "LlamaForCausalLM")] {
+    let cases = [
+        ("remote", "", "OopsForCausalLM", 0),
+        ("remote", "vllm", "DeciLMForCausalLM", 6),
+        ("padded", "", "LlamaForCausalLM", 0),
+    ];
+    for (form, targets, class, served) in cases {
         let place = Place::new();
-        let said =
-            script(&python, "hugging_face.py", &exported(&place, "export.hf", &format!("form: {form}, dtype: f32")));
-        assert_eq!((&said["class"], &said["same"]), (&class.into(), &3.into()), "{said}");
+        let folder = exported_for(&place, targets, "export.hf", &format!("form: {form}, dtype: f32"));
+        let said = script(&python, "hugging_face.py", &folder);
+        let found = (&said["class"], &said["same"], &said["block_configs"]);
+        assert_eq!(found, (&class.into(), &3.into(), &served.into()), "{said}");
     }
 }
 

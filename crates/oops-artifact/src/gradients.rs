@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Artifact,
     parquet_io::{self, Table, f64s, strings, u32s},
-    stats::{read_packed, write_gram},
+    stats::read_packed,
 };
 
 /// Name of the file with the losses of the sequences.
@@ -53,12 +53,8 @@ pub fn curvature_file(block: usize, site: Site) -> String {
     format!("curvature/block-{block:03}.{site}.parquet")
 }
 
-/// Writes the packed lower triangle of G = Σ_t y_t y_tᵀ / T.
-pub fn write_curvature(path: &Path, packed: Vec<f32>) -> Result<()> {
-    write_gram(path, packed)
-}
-
-/// Reads the curvature behind a site whose projection has `outputs` outputs.
+/// Reads the curvature behind a site whose projection has `outputs` outputs, the packed lower triangle of
+/// G = Σ_t y_t y_tᵀ / T as [`crate::write_gram`] wrote it.
 pub fn read_curvature(artifact: &Artifact, block: usize, site: Site, outputs: usize) -> Result<Vec<f32>> {
     read_packed(artifact.path(&curvature_file(block, site))?, outputs)
 }

@@ -19,8 +19,7 @@ use std::path::Path;
 
 pub use gradients::{
     GradientsInfo, LOSSES, curvature_file, gradients_file, read_curvature, read_gradients, read_losses,
-    read_sequence_gradients, sequence_gradients_file, write_curvature, write_gradients, write_losses,
-    write_sequence_gradients,
+    read_sequence_gradients, sequence_gradients_file, write_gradients, write_losses, write_sequence_gradients,
 };
 pub use kind::Kind;
 pub use metrics::Metrics;

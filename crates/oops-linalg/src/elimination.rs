@@ -9,12 +9,10 @@
 //! Reference: backward elimination of the optimal brain surgeon (Hassibi & Stork 1993), for structures Kurtic et al.,
 //! ZipLM (arXiv 2302.04089).
 
-use faer::Mat;
-use oops_core::{Fault, Result, bail_if};
-use rayon::prelude::*;
+use oops_core::Result;
 
 use crate::damped::{Damped, SolveStatus};
-use crate::inverse::group_cost;
+use crate::inverse::check_groups;
 use crate::linear::Linear;
 use crate::sequence::State;
 
@@ -34,8 +32,7 @@ pub struct Elimination {
 /// A group that is larger goes alone. n³ + 2 n² outputs operations; 16 n² + 8 n outputs bytes at the peak, where factor and
 /// inverse are both there.
 pub fn eliminate(linear: &Linear<'_>, groups: &[Vec<usize>], lambda: f64, chunk: usize) -> Result<Elimination> {
-    groups.iter().try_for_each(|g| linear.gram().check_channels(g))?;
-    bail_if(groups.iter().any(Vec::is_empty), || Fault::internal("a group of channels is empty"))?;
+    check_groups(linear, groups)?;
     let all: Vec<usize> = (0..linear.channels()).collect();
     let damped = Damped::new(linear.gram(), &all, lambda)?;
     let Some(factor) = &damped.factor else {
@@ -45,32 +42,14 @@ pub fn eliminate(linear: &Linear<'_>, groups: &[Vec<usize>], lambda: f64, chunk:
     let (mut left, mut order): (Vec<usize>, Vec<usize>) = ((0..groups.len()).collect(), Vec::new());
     let mut costs = vec![0.0; groups.len()];
     while !left.is_empty() {
-        let mut ranked: Vec<(f64, usize)> = left.par_iter().map(|&g| (cost(&state, &groups[g]), g)).collect();
-        ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let mut step: Vec<usize> = Vec::new();
-        for (cost, g) in ranked {
-            if !step.is_empty() && step.len() + groups[g].len() > chunk {
-                break;
-            }
-            costs[g] = cost;
-            order.push(g);
-            step.extend(&groups[g]);
-        }
-        step.sort_unstable();
-        left.retain(|&g| step.binary_search(&groups[g][0]).is_err());
-        if !state.remove(&step) {
+        let step = state.cheapest(groups, &mut left, chunk);
+        step.iter().for_each(|&(cost, g)| costs[g] = cost);
+        order.extend(step.iter().map(|s| s.1));
+        if !state.remove(groups, &step) {
             return Ok(Elimination { order: Vec::new(), costs: Vec::new(), status: SolveStatus::NotPositiveDefinite });
         }
     }
     Ok(Elimination { order, costs, status: damped.status })
-}
-
-fn cost(state: &State, group: &[usize]) -> f64 {
-    if let [p] = group {
-        return 0.5 * state.row(*p).map(|v| v * v).sum::<f64>() / state.inverse(*p, *p);
-    }
-    let block = Mat::<f64>::from_fn(group.len(), group.len(), |i, j| state.inverse(group[i], group[j]));
-    group_cost(group.iter().flat_map(|&p| state.row(p)).collect(), &block)
 }
 
 #[cfg(test)]

@@ -57,13 +57,17 @@ pub fn obs_channels(linear: &Linear<'_>, lambda: f64) -> Result<Factored> {
 ///
 /// `groups` are sorted lists of channels, for example the channels that one key-value group feeds.
 pub fn obs_groups(linear: &Linear<'_>, groups: &[Vec<usize>], lambda: f64) -> Result<Factored> {
-    groups.iter().try_for_each(|g| linear.gram().check_channels(g))?;
-    let empty = groups.iter().any(Vec::is_empty);
-    bail_if(empty, || Fault::internal("a group of channels is empty"))?;
+    check_groups(linear, groups)?;
     Factored::new(linear.gram(), lambda, |factor| {
         let rows = |g: &[usize]| linear.rows(g).into_iter().map(f64::from).collect();
         groups.par_iter().map(|g| group_cost(rows(g), &inverse_block(factor, g))).collect()
     })
+}
+
+/// Fails unless `groups` are lists of channels of `linear`, none of them empty.
+pub(crate) fn check_groups(linear: &Linear<'_>, groups: &[Vec<usize>]) -> Result<()> {
+    groups.iter().try_for_each(|g| linear.gram().check_channels(g))?;
+    bail_if(groups.iter().any(Vec::is_empty), || Fault::internal("a group of channels is empty"))
 }
 
 pub(crate) fn diagonal(factor: &Cholesky) -> Vec<f64> {

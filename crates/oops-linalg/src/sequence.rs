@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use crate::cholesky::Cholesky;
 use crate::damped::{Damped, SolveStatus};
 use crate::dense::Dense;
+use crate::inverse::group_cost;
 use crate::linear::Linear;
 use crate::product::{add_product, add_symmetric};
 use crate::ridge::{Ridge, plain_cut};
@@ -33,9 +34,10 @@ pub fn obs_sequence(linear: &Linear<'_>, kept: &[usize], lambda: f64, chunk: usi
     let damped = Damped::new(h, &all, lambda * unit)?;
     let Some(factor) = &damped.factor else { return Ok(plain_cut(linear, kept, damped.status, damped.damping)) };
     let mut state = State::new(linear, factor);
+    let single: Vec<Vec<usize>> = all.iter().map(|&j| vec![j]).collect();
     while !left.is_empty() {
-        let step = state.cheapest(&mut left, chunk);
-        if !state.remove(&step) {
+        let step = state.cheapest(&single, &mut left, chunk);
+        if !state.remove(&single, &step) {
             return Ok(plain_cut(linear, kept, SolveStatus::NotPositiveDefinite, damped.damping));
         }
     }
@@ -67,30 +69,45 @@ impl State {
     }
 
     /// Row p of V.
-    pub(crate) fn row(&self, p: usize) -> impl Iterator<Item = f64> + '_ {
+    fn row(&self, p: usize) -> impl Iterator<Item = f64> + '_ {
         (0..self.v.ncols()).map(move |k| self.v[(p, k)])
     }
 
-    pub(crate) fn inverse(&self, i: usize, j: usize) -> f64 {
+    fn inverse(&self, i: usize, j: usize) -> f64 {
         self.inverse[(i.max(j), i.min(j))]
     }
 
-    /// Takes the `count` channels with the smallest error out of `left`; ties go to the lower channel.
-    fn cheapest(&self, left: &mut Vec<usize>, count: usize) -> Vec<usize> {
-        let error = |&p: &usize| {
-            let norm = self.row(p).map(|v| v * v).sum::<f64>();
-            (norm / self.inverse(p, p), p)
-        };
-        let mut ranked: Vec<(f64, usize)> = left.par_iter().map(error).collect();
-        ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let mut step: Vec<usize> = ranked.iter().take(count).map(|r| r.1).collect();
-        step.sort_unstable();
-        left.retain(|p| step.binary_search(p).is_err());
-        step
+    /// What removing the sorted list `group` now costs, ½ tr(V_gᵀ ((A⁻¹)_gg)⁻¹ V_g).
+    fn cost(&self, group: &[usize]) -> f64 {
+        if let [p] = group {
+            return 0.5 * self.row(*p).map(|v| v * v).sum::<f64>() / self.inverse(*p, *p);
+        }
+        let block = Mat::<f64>::from_fn(group.len(), group.len(), |i, j| self.inverse(group[i], group[j]));
+        group_cost(group.iter().flat_map(|&p| self.row(p)).collect(), &block)
     }
 
-    /// Removes `step`; false when its block of A⁻¹ is not positive definite.
-    pub(crate) fn remove(&mut self, step: &[usize]) -> bool {
+    /// Takes the cheapest of the `groups` that are `left` out of it, with their costs: at most `chunk` channels together,
+    /// or one group that is larger. Ties go to the lower group.
+    pub(crate) fn cheapest(&self, groups: &[Vec<usize>], left: &mut Vec<usize>, chunk: usize) -> Vec<(f64, usize)> {
+        let mut ranked: Vec<(f64, usize)> = left.par_iter().map(|&g| (self.cost(&groups[g]), g)).collect();
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut channels = 0;
+        let fits = |&&(_, g): &&(f64, usize)| {
+            channels += groups[g].len();
+            channels == groups[g].len() || channels <= chunk
+        };
+        ranked.truncate(ranked.iter().take_while(fits).count());
+        let mut gone: Vec<usize> = ranked.iter().map(|r| r.1).collect();
+        gone.sort_unstable();
+        left.retain(|g| gone.binary_search(g).is_err());
+        ranked
+    }
+
+    /// Removes the `groups` of a step of [`Self::cheapest`]; false when their block of A⁻¹ is not positive definite.
+    pub(crate) fn remove(&mut self, groups: &[Vec<usize>], step: &[(f64, usize)]) -> bool {
+        let mut step: Vec<usize> = step.iter().flat_map(|&(_, g)| &groups[g]).copied().collect();
+        step.sort_unstable();
+        let step = step.as_slice();
         let Some(factor) = Cholesky::new(Dense::gather(step, step, |i, j| self.inverse(i, j))) else { return false };
         let (n, d) = (self.v.nrows(), self.v.ncols());
         // Y = (A⁻¹)_:c L⁻ᵀ and Z = L⁻¹ V_c with L Lᵀ = (A⁻¹)_cc: both updates are products with Y.

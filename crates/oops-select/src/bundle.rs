@@ -13,6 +13,17 @@ pub(crate) struct Limits {
     pub(crate) min_attention: usize,
     /// Multiples of channels that stay in every block.
     pub(crate) min_multiples: usize,
+    /// KV heads after a cut are multiples of this.
+    pub(crate) group_multiple: usize,
+    /// Attention loses nothing.
+    pub(crate) attention_stays: bool,
+}
+
+impl Limits {
+    /// KV groups that a block of `kv_heads` can lose.
+    fn removable_groups(&self, kv_heads: usize) -> usize {
+        kv_heads.saturating_sub(self.min_attention) / self.group_multiple * self.group_multiple
+    }
 }
 
 /// Units of one block that go together.
@@ -73,8 +84,15 @@ fn attention_queue(scores: &Scores, l: usize, units: &UnitScores, limits: &Limit
     };
     let (ranked, priced) = (split(&by_rank), split(&by_score));
     let fewest = ranked.iter().map(Vec::len).min().unwrap_or(0);
-    let step = |lists: &[Vec<u32>], i: usize| lists.iter().map(|u| u[i]).collect::<Vec<u32>>();
-    let steps = 0..fewest.min(per_group.saturating_sub(limits.min_attention));
+    let (most, together) = match kind {
+        _ if limits.attention_stays => (0, 1),
+        UnitKind::KvGroup => (limits.removable_groups(dims.kv_heads), limits.group_multiple),
+        _ => (per_group.saturating_sub(limits.min_attention), 1),
+    };
+    let step = |lists: &[Vec<u32>], i: usize| -> Vec<u32> {
+        (i..i + together).flat_map(|i| lists.iter().map(move |u| u[i])).collect()
+    };
+    let steps = (0..fewest.min(most) / together).map(|i| i * together);
     steps.map(|i| bundle(scores, l, kind, &step(&ranked, i), &step(&priced, i), &units.score)).collect()
 }
 
@@ -123,8 +141,9 @@ pub(crate) fn check_budget(dims: &ModelDims, attention: UnitKind, limits: &Limit
         .enumerate()
         .map(|(l, b)| {
             let units = match attention {
+                _ if limits.attention_stays => 0,
                 UnitKind::QueryHead => b.group_size().saturating_sub(limits.min_attention) * b.kv_heads,
-                _ => b.kv_heads.saturating_sub(limits.min_attention),
+                _ => limits.removable_groups(b.kv_heads),
             };
             let channels = b.ffn.saturating_sub(limits.min_multiples * limits.channel_multiple);
             units as u64 * dims.unit_cost(l, attention) + channels as u64 * dims.unit_cost(l, UnitKind::FfnChannel)
@@ -155,7 +174,8 @@ pub(crate) mod testkit {
         Scores { info, blocks }
     }
 
-    pub(crate) const LIMITS: Limits = Limits { channel_multiple: 1, min_attention: 1, min_multiples: 1 };
+    pub(crate) const LIMITS: Limits =
+        Limits { channel_multiple: 1, min_attention: 1, min_multiples: 1, group_multiple: 1, attention_stays: false };
 }
 
 #[cfg(test)]
@@ -185,6 +205,24 @@ mod tests {
         assert_eq!(q[0].len(), 1, "one of two heads per group stays");
         assert_eq!(q[0][0].members.iter().map(|h| h / 2).collect::<Vec<_>>(), [0, 1, 2]);
         plan_without(&s.info.dims, &q, &[1, 0, 1, 3, 0, 0]).check(&s.info.dims).unwrap();
+    }
+
+    #[test]
+    fn groups_go_as_many_at_a_time_as_devices_share_them_or_not_at_all() {
+        let mut s = scores(UnitKind::KvGroup, Scale::Damage);
+        for (dims, block) in s.info.dims.blocks.iter_mut().zip(&mut s.blocks) {
+            (dims.query_heads, dims.kv_heads) = (10, 5);
+            block.attention = UnitScores::plain(vec![5.0, 1.0, 4.0, 2.0, 3.0]);
+        }
+        let q = bundles(&s, &Limits { group_multiple: 2, ..LIMITS });
+        assert_eq!(q[0].iter().map(|b| b.members.clone()).collect::<Vec<_>>(), [[1, 3], [2, 4]]);
+        let q = bundles(&s, &Limits { group_multiple: 2, min_attention: 2, ..LIMITS });
+        assert_eq!(q[0].len(), 1);
+        let whole = Limits { attention_stays: true, ..LIMITS };
+        assert!(bundles(&s, &whole)[0].is_empty());
+        let ffn = 3 * 19 * s.info.dims.unit_cost(0, UnitKind::FfnChannel);
+        check_budget(&s.info.dims, UnitKind::KvGroup, &whole, ffn).unwrap();
+        assert!(check_budget(&s.info.dims, UnitKind::KvGroup, &whole, ffn + 1).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     bundle::{Limits, Queue, bundles, check_budget, plan_without},
-    targets::{self, Target},
+    targets::{Demands, Target},
 };
 
 /// Default of every `at least one` parameter.
@@ -24,16 +24,45 @@ pub(crate) fn one() -> usize {
 pub(crate) struct Common {
     /// Fraction of the decoder's linear weights that goes.
     pub(crate) remove_fraction: f64,
-    /// What must stay.
-    pub(crate) limits: Limits,
+    /// FFN widths after the cut are multiples of this.
+    pub(crate) channel_multiple: usize,
+    /// KV groups (or query heads per group) that stay in every block.
+    pub(crate) min_attention: usize,
+    /// Multiples of channels that stay in every block.
+    pub(crate) min_multiples: usize,
     /// Where the model must load.
     pub(crate) targets: Vec<Target>,
+    /// Devices that share every layer.
+    pub(crate) tensor_parallel: usize,
 }
 
 impl Common {
-    /// The limits, and what the targets ask of widths.
-    fn limits(&self) -> Limits {
-        targets::limits(self.limits, &self.targets)
+    /// What the targets ask of a method that gives every block the same widths, or does not.
+    pub(crate) fn demands(&self, gives_same: bool) -> Demands<'_> {
+        Demands { targets: &self.targets, gives_same, tensor_parallel: self.tensor_parallel }
+    }
+
+    /// What must stay.
+    fn limits(&self, demands: &Demands<'_>) -> Limits {
+        Limits {
+            channel_multiple: demands.channel_multiple(self.channel_multiple),
+            min_attention: self.min_attention,
+            min_multiples: self.min_multiples,
+            group_multiple: self.tensor_parallel,
+            attention_stays: demands.attention_stays(),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        bail_if(!(0.0..1.0).contains(&self.remove_fraction), || {
+            Fault::config(format!("`remove_fraction` is {}, but must be in 0 ≤ … < 1", self.remove_fraction))
+        })?;
+        let counts = [self.channel_multiple, self.min_attention, self.min_multiples, self.tensor_parallel];
+        bail_if(counts.contains(&0), || {
+            Fault::config(
+                "`channel_multiple`, `min_attention`, `min_multiples` and `tensor_parallel` must be at least 1",
+            )
+        })
     }
 
     /// Linear weights that may go.
@@ -89,23 +118,18 @@ impl<S: Selector> Stage for SelectStage<S> {
 
     fn check(params: &S::Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
         let common = S::common(params);
-        bail_if(!(0.0..1.0).contains(&common.remove_fraction), || {
-            Fault::config(format!("`remove_fraction` is {}, but must be in 0 ≤ … < 1", common.remove_fraction))
-        })?;
-        let Limits { channel_multiple, min_attention, min_multiples } = common.limits;
-        bail_if(channel_multiple == 0 || min_attention == 0 || min_multiples == 0, || {
-            Fault::config("`channel_multiple`, `min_attention` and `min_multiples` must be at least 1")
-        })?;
-        targets::check_method(&common.targets, S::NAME, S::SAME_WIDTHS)?;
-        targets::check_form(&common.targets, inputs.one("model").form)?;
+        common.check()?;
+        let demands = common.demands(S::SAME_WIDTHS);
+        demands.check_method(S::NAME)?;
+        demands.check_form(inputs.one("model").form)?;
         S::check(params)?;
         let facts = inputs.one("scores").model.or(inputs.one("model").model);
         if let Some(dims) = &facts {
-            targets::check_dense(&common.targets, dims)?;
+            demands.check_dense(dims)?;
             // Query heads free less than KV groups; what is impossible for the easier unit is impossible for both.
-            check_budget(dims, UnitKind::KvGroup, &common.limits(), common.budget(dims))?;
+            check_budget(dims, UnitKind::KvGroup, &common.limits(&demands), common.budget(dims))?;
         }
-        let same_widths = Some(targets::same_widths(&common.targets).is_some());
+        let same_widths = Some(demands.same_widths());
         Ok(Facts { model: facts, same_widths, ..Facts::default() })
     }
 
@@ -113,13 +137,15 @@ impl<S: Selector> Stage for SelectStage<S> {
         let scores = Scores::read(inputs.one("scores")?)?;
         let dims = &scores.info.dims;
         let common = S::common(params);
-        let budget = common.budget(dims);
-        check_budget(dims, scores.info.attention_unit, &common.limits(), budget)?;
-        let queues = bundles(&scores, &common.limits());
+        let (budget, demands) = (common.budget(dims), common.demands(S::SAME_WIDTHS));
+        demands.check_dense(dims)?;
+        let limits = common.limits(&demands);
+        check_budget(dims, scores.info.attention_unit, &limits, budget)?;
+        let queues = bundles(&scores, &limits);
         let selected = S::select(params, &scores, &queues, budget)?;
         let plan = plan_without(dims, &queues, &selected.taken);
         plan.check(dims)?;
-        targets::check_widths(&common.targets, &plan.apply(dims))?;
+        demands.check_widths(&plan.apply(dims))?;
         let removed = plan.removed_params(dims);
         bail_if(removed > budget, || Fault::internal(format!("the plan removes {removed} weights of {budget}")))?;
         let info = PlanInfo {

@@ -1,7 +1,7 @@
 //! From activations and their gradients to mask gradients per sequence and unit, and to the curvature behind each site.
 
 use oops_artifact::{
-    curvature_file, gradients_file, sequence_gradients_file, write_curvature, write_gradients, write_sequence_gradients,
+    curvature_file, gradients_file, sequence_gradients_file, write_gradients, write_gram, write_sequence_gradients,
 };
 use oops_core::{BlockDims, Fault, Result, Site, UnitKind, bail_if};
 use oops_linalg::Gram;
@@ -72,7 +72,7 @@ impl Collector {
         })?;
         for (site, mut gram) in Site::ALL.into_iter().zip(self.curvature.take().into_iter().flatten()) {
             gram.scale(1.0 / tokens.max(1) as f32);
-            work.write(&curvature_file(block, site), |path| write_curvature(path, gram.to_packed()))?;
+            work.write(&curvature_file(block, site), |path| write_gram(path, gram.to_packed()))?;
         }
         let kinds = UnitKind::ALL.map(|kind| (kind, self.of(kind)));
         for (kind, g) in kinds.iter().filter(|_| per_sequence) {

@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     /// Widths as written.
     pub(crate) blocks: Vec<BlockDims>,
     family: Family,
+    /// Remote code under the names that vLLM's class reads.
+    deci: bool,
     /// The class's biases over attention and FFN: they are written as zeros where the model has none.
     attention_bias: bool,
     mlp_bias: bool,
@@ -55,16 +57,17 @@ impl Plan {
             form,
             blocks: dims.blocks.clone(),
             family,
+            deci: false,
             attention_bias: family == Family::Llama && any(&ATTENTION),
             mlp_bias: family == Family::Llama && any(&MLP),
             biases,
         };
         let stock = || plan.stock(dims.hidden);
         match form {
-            Form::Remote => Ok(plan.remote()),
+            Form::Remote => Ok(plan.remote(model.config())),
             Form::Auto => match stock() {
                 Ok(family) => Ok(Self { form: Form::Stock, family, ..plan }),
-                Err(_) => Ok(plan.remote()),
+                Err(_) => Ok(plan.remote(model.config())),
             },
             Form::Stock => Ok(Self { family: stock()?, ..plan }),
             Form::Padded => {
@@ -103,11 +106,33 @@ impl Plan {
     }
 
     /// Remote code: a first block without attention gets one head of zeros, since caches count tokens there.
-    fn remote(mut self) -> Self {
+    fn remote(mut self, config: &ModelConfig) -> Self {
         if let Some(first) = self.blocks.first_mut().filter(|b| b.kv_heads == 0) {
             (first.query_heads, first.kv_heads) = (1, 1);
         }
-        Self { form: Form::Remote, attention_bias: false, mlp_bias: false, ..self }
+        let deci = self.is_deci(config);
+        let any = |list: &[&str]| deci && self.biases.iter().flatten().any(|b| list.contains(b));
+        let (attention_bias, mlp_bias) = (any(&ATTENTION), any(&MLP));
+        Self { form: Form::Remote, deci, attention_bias, mlp_bias, ..self }
+    }
+
+    /// Whether vLLM's `DeciLMForCausalLM` computes the same: it has one number of query heads, norms and residuals of
+    /// every attention and FFN, no sliding window and no normalised heads.
+    fn is_deci(&self, config: &ModelConfig) -> bool {
+        let heads = self.blocks.first().map_or(0, |b| b.query_heads);
+        let whole = |b: &BlockDims| b.query_heads == heads && b.kv_heads > 0 && b.ffn > 0;
+        let plain = self.family != Family::Qwen3 && config.sliding_window.is_none();
+        plain && heads > 0 && config.dims.hidden.is_multiple_of(heads) && self.blocks.iter().all(whole)
+    }
+
+    /// The class of the remote code, and its `model_type`.
+    fn class(&self) -> (&'static str, &'static str) {
+        if self.deci { ("DeciLMForCausalLM", "nemotron-nas") } else { ("OopsForCausalLM", "oops") }
+    }
+
+    /// Whether vLLM has a class for what is written.
+    pub(crate) fn is_served(&self) -> bool {
+        self.form != Form::Remote || self.deci
     }
 
     /// Whether block `l` of `model` is written as it is.
@@ -141,7 +166,9 @@ impl Plan {
         }
         self.remote_keys(&mut out, config);
         let (family, base) = self.python();
-        let fill = |text: &str| text.replace("@family@", family).replace("@Base@", base);
+        let (class, model_type) = self.class();
+        let names = [("@family@", family), ("@Base@", base), ("@Class@", class), ("@model_type@", model_type)];
+        let fill = |text: &str| names.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
         vec![
             ("config.json", format!("{out:#}\n")),
             ("configuration_oops.py", fill(include_str!("configuration.py"))),
@@ -152,12 +179,13 @@ impl Plan {
     fn remote_keys(&self, out: &mut Value, config: &ModelConfig) {
         let (family, _) = self.python();
         let dims = &config.dims;
-        out["model_type"] = json!("oops");
+        let (class, model_type) = self.class();
+        out["model_type"] = json!(model_type);
         out["base_model_type"] = json!(family);
-        out["architectures"] = json!(["OopsForCausalLM"]);
+        out["architectures"] = json!([class]);
         out["auto_map"] = json!({
             "AutoConfig": "configuration_oops.OopsConfig",
-            "AutoModelForCausalLM": "modeling_oops.OopsForCausalLM",
+            "AutoModelForCausalLM": format!("modeling_oops.{class}"),
         });
         // LlamaConfig insists that heads divide the hidden width; no block is built from this number.
         let widest = dims.blocks.iter().map(|b| b.query_heads).max().unwrap_or(1);
@@ -171,11 +199,29 @@ impl Plan {
                 "num_key_value_heads": b.kv_heads,
                 "intermediate_size": b.ffn,
             });
-            let extra: Vec<_> = self.biases[l].iter().filter(|b| !self.own_biases().contains(b)).collect();
-            entry["biases"] = json!(extra);
+            entry["biases"] = json!(self.added_biases(l));
             entry
         };
         out["block_widths"] = dims.blocks.iter().enumerate().map(widths).collect();
+        if self.deci {
+            // With `ffn_mult` in its place, the class would round widths up to multiples of 256.
+            let block = |b: &BlockDims| {
+                json!({
+                    "attention": { "no_op": false, "replace_with_linear": false, "n_heads_in_group": b.group_size() },
+                    "ffn": { "no_op": false, "replace_with_linear": false, "intermediate_size": b.ffn },
+                })
+            };
+            out["block_configs"] = dims.blocks.iter().map(block).collect();
+        }
+    }
+
+    /// Linear layers of block `l` that are written with a bias although the family's class has none.
+    fn added_biases(&self, l: usize) -> Vec<&'static str> {
+        let forced =
+            |name: &&str| self.attention_bias && ATTENTION.contains(name) || self.mlp_bias && MLP.contains(name);
+        let written = |name: &&'static str| forced(name) || self.biases[l].contains(name);
+        let all = ATTENTION.into_iter().chain(MLP);
+        all.filter(|name| written(name) && !self.own_biases().contains(name)).collect()
     }
 
     /// Linear layers that have a bias in the family's class without being asked for.
@@ -196,7 +242,7 @@ impl Plan {
     /// The form in words.
     pub(crate) fn described(&self) -> String {
         match self.form {
-            Form::Remote => format!("`OopsForCausalLM` (remote code over `{}`)", self.python().1),
+            Form::Remote => format!("`{}` (remote code over `{}`)", self.class().0, self.python().1),
             Form::Padded => format!("stock `{}ForCausalLM`, padded", self.python().1),
             Form::Stock | Form::Auto => format!("stock `{}ForCausalLM`", self.python().1),
         }

@@ -3,7 +3,8 @@
 //! `stock`: one of transformers' own classes, no remote code. Needs one width for all blocks, and biases as the class has
 //! them (missing ones are written as zeros). A Llama whose heads do not divide the hidden width is written as Mistral,
 //! which computes the same and accepts it. `remote`: our own small `modeling_oops.py` (`trust_remote_code=True`) with the
-//! widths of every block. `padded`: every block padded with zeros to the widest, for stock classes: it computes the same
+//! widths of every block; where attention is whole in every block (`targets: [vllm]`), under the names of vLLM's
+//! `DeciLMForCausalLM`, which then serves it. `padded`: every block padded with zeros to the widest, for stock classes: it computes the same
 //! and is larger, a check on quality and nothing else.
 
 mod form;
@@ -39,7 +40,7 @@ pub(crate) struct Hf;
 impl Stage for Hf {
     type Params = Params;
     const NAME: &'static str = "export.hf";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "a folder for transformers (stock class or remote code), reopened and compared";
     const INPUTS: &'static [Port] = PORTS;
     const OUTPUT: Kind = Kind::Export;
@@ -144,7 +145,7 @@ impl Plan {
         let trust = match self.form {
             Form::Remote => {
                 notes.push(
-                    "`modeling_oops.py` (30 lines) gives every block its own widths: read it before you trust it",
+                    "`modeling_oops.py` (about 60 lines) gives every block its own widths: read it before you trust it",
                 );
                 ", trust_remote_code=True"
             }
@@ -152,6 +153,9 @@ impl Plan {
         };
         if self.form == Form::Padded {
             notes.push("every block is padded with zeros to the widest: same function, no smaller; for checks only");
+        }
+        if self.is_served() {
+            notes.push("vLLM has a class of this name: `vllm serve this-folder` (with `--trust-remote-code` for remote code); oops has not run it there");
         }
         Target {
             form: format!("a Hugging Face folder, {}", self.described()),

@@ -41,7 +41,7 @@ def build_layer(config, index):
     return layer
 
 
-class OopsForCausalLM(@Base@ForCausalLM):
+class @Class@(@Base@ForCausalLM):
     """The family's model with blocks of their own widths."""
 
     config_class = OopsConfig

@@ -22,8 +22,9 @@ const HEAD_DIM: std::ops::RangeInclusive<u64> = 2..=4096;
 pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>, dtype: DType) -> Result<ModelConfig> {
     let (keys, generation) = (Keys(config), Keys(generation));
     let named = match keys.text("model_type")? {
-        // Our own remote code names the family that it builds on.
+        // Our own remote code names the family that it builds on, also where it goes by the name of vLLM's class.
         Some("oops") => keys.text("base_model_type")?.ok_or_else(|| missing("base_model_type"))?,
+        Some("nemotron-nas") => keys.text("base_model_type")?.unwrap_or("nemotron-nas"),
         other => other.ok_or_else(|| missing("model_type"))?,
     };
     let family = Family::from_model_type(named)?;

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundle::{Limits, Queue},
+    bundle::Queue,
     stage::{Common, Selected, Selector},
     targets::Target,
 };
@@ -46,6 +46,9 @@ pub(crate) struct Params {
     /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
     #[serde(default)]
     targets: Vec<Target>,
+    /// Devices that share every layer (vLLM's `--tensor-parallel-size`): KV heads and FFN widths divide among them.
+    #[serde(default = "crate::stage::one")]
+    tensor_parallel: usize,
     /// `auto`, `score` or `score_per_cost`.
     #[serde(default = "auto")]
     rank_by: RankBy,
@@ -64,12 +67,14 @@ impl Selector for Global {
     const ABOUT: &'static str = "one threshold over all blocks";
 
     fn common(p: &Params) -> Common {
-        let limits = Limits {
+        Common {
+            remove_fraction: p.remove_fraction,
             channel_multiple: p.channel_multiple,
             min_attention: p.min_attention,
             min_multiples: p.min_multiples,
-        };
-        Common { remove_fraction: p.remove_fraction, limits, targets: p.targets.clone() }
+            targets: p.targets.clone(),
+            tensor_parallel: p.tensor_parallel,
+        }
     }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {
@@ -125,7 +130,7 @@ mod tests {
     use super::*;
     use crate::bundle::{bundles, testkit::*};
 
-    fn run(s: &Scores, limits: &Limits, percent: u64) -> (u64, u64, Vec<usize>) {
+    fn run(s: &Scores, limits: &crate::bundle::Limits, percent: u64) -> (u64, u64, Vec<usize>) {
         let queues = bundles(s, limits);
         let p: Params = serde_json::from_value(serde_json::json!({"remove_fraction": 0.0})).unwrap();
         let budget = s.info.dims.decoder_params() * percent / 100;

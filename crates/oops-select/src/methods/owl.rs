@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundle::{Limits, Queue},
+    bundle::Queue,
     prior,
     stage::{Common, Selected, Selector},
     targets::Target,
@@ -34,6 +34,9 @@ pub(crate) struct Params {
     /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
     #[serde(default)]
     targets: Vec<Target>,
+    /// Devices that share every layer (vLLM's `--tensor-parallel-size`): KV heads and FFN widths divide among them.
+    #[serde(default = "crate::stage::one")]
+    tensor_parallel: usize,
     /// λ of OWL: how far a block's kept fraction may be from the mean.
     #[serde(default = "prior::owl_lambda")]
     owl_lambda: f64,
@@ -48,12 +51,14 @@ impl Selector for Owl {
     const ABOUT: &'static str = "blocks with more outlier weights keep more (OWL)";
 
     fn common(p: &Params) -> Common {
-        let limits = Limits {
+        Common {
+            remove_fraction: p.remove_fraction,
             channel_multiple: p.channel_multiple,
             min_attention: p.min_attention,
             min_multiples: p.min_multiples,
-        };
-        Common { remove_fraction: p.remove_fraction, limits, targets: p.targets.clone() }
+            targets: p.targets.clone(),
+            tensor_parallel: p.tensor_parallel,
+        }
     }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::{
     budgets::{self, Budgets},
-    bundle::{Limits, Queue},
+    bundle::Queue,
     prior,
     stage::{Common, Selected, Selector},
     targets::Target,
@@ -56,6 +56,9 @@ pub(crate) struct Params {
     /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
     #[serde(default)]
     targets: Vec<Target>,
+    /// Devices that share every layer (vLLM's `--tensor-parallel-size`): KV heads and FFN widths divide among them.
+    #[serde(default = "crate::stage::one")]
+    tensor_parallel: usize,
     /// γ: how much the prior weighs against the scores.
     #[serde(default = "half")]
     gamma: f64,
@@ -101,12 +104,14 @@ impl Selector for Qp {
     const ABOUT: &'static str = "counts per block from a sparse quadratic program, units by rank";
 
     fn common(p: &Params) -> Common {
-        let limits = Limits {
+        Common {
+            remove_fraction: p.remove_fraction,
             channel_multiple: p.channel_multiple,
             min_attention: p.min_attention,
             min_multiples: p.min_multiples,
-        };
-        Common { remove_fraction: p.remove_fraction, limits, targets: p.targets.clone() }
+            targets: p.targets.clone(),
+            tensor_parallel: p.tensor_parallel,
+        }
     }
 
     fn check(p: &Params) -> Result<()> {

@@ -14,9 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundle::{Limits, Queue},
+    bundle::Queue,
     stage::{Common, Selected, Selector},
-    targets::{self, Target},
+    targets::Target,
 };
 
 /// Parameters of uniform selection.
@@ -37,6 +37,9 @@ pub(crate) struct Params {
     /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
     #[serde(default)]
     targets: Vec<Target>,
+    /// Devices that share every layer (vLLM's `--tensor-parallel-size`): KV heads and FFN widths divide among them.
+    #[serde(default = "crate::stage::one")]
+    tensor_parallel: usize,
     /// Attention bundles that every block loses; default: the nearest to its share.
     #[serde(default)]
     attention_units: Option<usize>,
@@ -52,18 +55,20 @@ impl Selector for Uniform {
     const SAME_WIDTHS: bool = true;
 
     fn common(p: &Params) -> Common {
-        let limits = Limits {
+        Common {
+            remove_fraction: p.remove_fraction,
             channel_multiple: p.channel_multiple,
             min_attention: p.min_attention,
             min_multiples: p.min_multiples,
-        };
-        Common { remove_fraction: p.remove_fraction, limits, targets: p.targets.clone() }
+            targets: p.targets.clone(),
+            tensor_parallel: p.tensor_parallel,
+        }
     }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {
         let removed = vec![p.remove_fraction; scores.info.dims.blocks.len()];
         let mut taken = fill(scores, queues, &removed, p.attention_units, budget)?;
-        if targets::same_widths(&p.targets).is_some() {
+        if Self::common(p).demands(Self::SAME_WIDTHS).same_widths() {
             same_everywhere(&mut taken);
         }
         Ok(Selected { taken, details: serde_json::Value::Null })

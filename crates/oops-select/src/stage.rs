@@ -19,6 +19,50 @@ pub(crate) fn one() -> usize {
     1
 }
 
+/// Parameters of a selection method: those that all have, and then its own. A macro and not a flattened field, since serde
+/// refuses unknown names only without one.
+macro_rules! selection_params {
+    ($(#[$about:meta])* pub(crate) struct Params { $($own:tt)* }) => {
+        $(#[$about])*
+        #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct Params {
+            /// Fraction of the decoder's linear weights that goes, 0 ≤ ρ < 1.
+            remove_fraction: f64,
+            /// FFN widths after the cut are multiples of this.
+            #[serde(default = "crate::stage::one")]
+            channel_multiple: usize,
+            /// KV groups (or query heads per group) that stay in every block.
+            #[serde(default = "crate::stage::one")]
+            min_attention: usize,
+            /// Multiples of channels that stay in every block.
+            #[serde(default = "crate::stage::one")]
+            min_multiples: usize,
+            /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
+            #[serde(default)]
+            targets: Vec<crate::targets::Target>,
+            /// Devices that share every layer (vLLM's `--tensor-parallel-size`): KV heads and FFN widths divide among them.
+            #[serde(default = "crate::stage::one")]
+            tensor_parallel: usize,
+            $($own)*
+        }
+
+        impl Params {
+            fn common(&self) -> crate::stage::Common {
+                crate::stage::Common {
+                    remove_fraction: self.remove_fraction,
+                    channel_multiple: self.channel_multiple,
+                    min_attention: self.min_attention,
+                    min_multiples: self.min_multiples,
+                    targets: self.targets.clone(),
+                    tensor_parallel: self.tensor_parallel,
+                }
+            }
+        }
+    };
+}
+pub(crate) use selection_params;
+
 /// What every selection method is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {

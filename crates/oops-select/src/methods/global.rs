@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::Queue,
-    stage::{Common, Selected, Selector},
-    targets::Target,
+    stage::{Common, Selected, Selector, selection_params},
 };
 
 /// Order in which bundles go.
@@ -28,30 +27,13 @@ pub(crate) enum RankBy {
     ScorePerCost,
 }
 
-/// Parameters of global selection.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Params {
-    /// Fraction of the decoder's linear weights that goes, 0 ≤ ρ < 1.
-    remove_fraction: f64,
-    /// FFN widths after the cut are multiples of this.
-    #[serde(default = "crate::stage::one")]
-    channel_multiple: usize,
-    /// KV groups (or query heads per group) that stay in every block.
-    #[serde(default = "crate::stage::one")]
-    min_attention: usize,
-    /// Multiples of channels that stay in every block.
-    #[serde(default = "crate::stage::one")]
-    min_multiples: usize,
-    /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
-    #[serde(default)]
-    targets: Vec<Target>,
-    /// Devices that share every layer (vLLM's `--tensor-parallel-size`): KV heads and FFN widths divide among them.
-    #[serde(default = "crate::stage::one")]
-    tensor_parallel: usize,
-    /// `auto`, `score` or `score_per_cost`.
-    #[serde(default = "auto")]
-    rank_by: RankBy,
+selection_params! {
+    /// Parameters of global selection.
+    pub(crate) struct Params {
+        /// `auto`, `score` or `score_per_cost`.
+        #[serde(default = "auto")]
+        rank_by: RankBy,
+    }
 }
 
 fn auto() -> RankBy {
@@ -67,14 +49,7 @@ impl Selector for Global {
     const ABOUT: &'static str = "one threshold over all blocks";
 
     fn common(p: &Params) -> Common {
-        Common {
-            remove_fraction: p.remove_fraction,
-            channel_multiple: p.channel_multiple,
-            min_attention: p.min_attention,
-            min_multiples: p.min_multiples,
-            targets: p.targets.clone(),
-            tensor_parallel: p.tensor_parallel,
-        }
+        p.common()
     }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {

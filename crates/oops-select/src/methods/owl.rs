@@ -6,40 +6,20 @@
 
 use oops_artifact::Scores;
 use oops_core::{Result, bail_if};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::Queue,
     prior,
-    stage::{Common, Selected, Selector},
-    targets::Target,
+    stage::{Common, Selected, Selector, selection_params},
 };
 
-/// Parameters of OWL's allocation.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Params {
-    /// Fraction of the decoder's linear weights that goes, 0 ≤ ρ < 1.
-    remove_fraction: f64,
-    /// FFN widths after the cut are multiples of this.
-    #[serde(default = "crate::stage::one")]
-    channel_multiple: usize,
-    /// KV groups (or query heads per group) that stay in every block.
-    #[serde(default = "crate::stage::one")]
-    min_attention: usize,
-    /// Multiples of channels that stay in every block.
-    #[serde(default = "crate::stage::one")]
-    min_multiples: usize,
-    /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
-    #[serde(default)]
-    targets: Vec<Target>,
-    /// Devices that share every layer (vLLM's `--tensor-parallel-size`): KV heads and FFN widths divide among them.
-    #[serde(default = "crate::stage::one")]
-    tensor_parallel: usize,
-    /// λ of OWL: how far a block's kept fraction may be from the mean.
-    #[serde(default = "prior::owl_lambda")]
-    owl_lambda: f64,
+selection_params! {
+    /// Parameters of OWL's allocation.
+    pub(crate) struct Params {
+        /// λ of OWL: how far a block's kept fraction may be from the mean.
+        #[serde(default = "prior::owl_lambda")]
+        owl_lambda: f64,
+    }
 }
 
 pub(crate) struct Owl;
@@ -51,14 +31,7 @@ impl Selector for Owl {
     const ABOUT: &'static str = "blocks with more outlier weights keep more (OWL)";
 
     fn common(p: &Params) -> Common {
-        Common {
-            remove_fraction: p.remove_fraction,
-            channel_multiple: p.channel_multiple,
-            min_attention: p.min_attention,
-            min_multiples: p.min_multiples,
-            targets: p.targets.clone(),
-            tensor_parallel: p.tensor_parallel,
-        }
+        p.common()
     }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {

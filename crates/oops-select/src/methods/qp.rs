@@ -22,8 +22,7 @@ use crate::{
     budgets::{self, Budgets},
     bundle::Queue,
     prior,
-    stage::{Common, Selected, Selector},
-    targets::Target,
+    stage::{Common, Selected, Selector, selection_params},
 };
 
 use program::Program;
@@ -38,45 +37,28 @@ pub(crate) enum Prior {
     Uniform,
 }
 
-/// Parameters of the quadratic program.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Params {
-    /// Fraction of the decoder's linear weights that goes, 0 ≤ ρ < 1.
-    remove_fraction: f64,
-    /// FFN widths after the cut are multiples of this.
-    #[serde(default = "crate::stage::one")]
-    channel_multiple: usize,
-    /// KV groups (or query heads per group) that stay in every block.
-    #[serde(default = "crate::stage::one")]
-    min_attention: usize,
-    /// Multiples of channels that stay in every block.
-    #[serde(default = "crate::stage::one")]
-    min_multiples: usize,
-    /// Programs that the pruned model must load in: `onnx`, `gguf`, `gguf_k`, `hf`, `vllm`. Each constrains the widths.
-    #[serde(default)]
-    targets: Vec<Target>,
-    /// Devices that share every layer (vLLM's `--tensor-parallel-size`): KV heads and FFN widths divide among them.
-    #[serde(default = "crate::stage::one")]
-    tensor_parallel: usize,
-    /// γ: how much the prior weighs against the scores.
-    #[serde(default = "half")]
-    gamma: f64,
-    /// `owl` or `uniform`.
-    #[serde(default = "owl_prior")]
-    prior: Prior,
-    /// λ of OWL: how far the prior of a block may be from the mean, as a fraction of its weights.
-    #[serde(default = "prior::owl_lambda")]
-    owl_lambda: f64,
-    /// u_min: least fraction of a block's weights that stays.
-    #[serde(default = "fifth")]
-    min_keep: f64,
-    /// u_max: largest fraction of a block's weights that stays.
-    #[serde(default = "whole")]
-    max_keep: f64,
-    /// Further budgets; open unless stated.
-    #[serde(default)]
-    budgets: Budgets,
+selection_params! {
+    /// Parameters of the quadratic program.
+    pub(crate) struct Params {
+        /// γ: how much the prior weighs against the scores.
+        #[serde(default = "half")]
+        gamma: f64,
+        /// `owl` or `uniform`.
+        #[serde(default = "owl_prior")]
+        prior: Prior,
+        /// λ of OWL: how far the prior of a block may be from the mean, as a fraction of its weights.
+        #[serde(default = "prior::owl_lambda")]
+        owl_lambda: f64,
+        /// u_min: least fraction of a block's weights that stays.
+        #[serde(default = "fifth")]
+        min_keep: f64,
+        /// u_max: largest fraction of a block's weights that stays.
+        #[serde(default = "whole")]
+        max_keep: f64,
+        /// Further budgets; open unless stated.
+        #[serde(default)]
+        budgets: Budgets,
+    }
 }
 
 fn half() -> f64 {
@@ -104,14 +86,7 @@ impl Selector for Qp {
     const ABOUT: &'static str = "counts per block from a sparse quadratic program, units by rank";
 
     fn common(p: &Params) -> Common {
-        Common {
-            remove_fraction: p.remove_fraction,
-            channel_multiple: p.channel_multiple,
-            min_attention: p.min_attention,
-            min_multiples: p.min_multiples,
-            targets: p.targets.clone(),
-            tensor_parallel: p.tensor_parallel,
-        }
+        p.common()
     }
 
     fn check(p: &Params) -> Result<()> {

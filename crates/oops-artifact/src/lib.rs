@@ -1,6 +1,7 @@
 //! Typed artifacts: what a stage's output is ([`Kind`]), which files it has ([`Tree`]) and how each kind is written
 //! and read. Parquet for tables and matrices, JSON for records. Knows nothing of who made the bytes or where they live.
 
+mod batches;
 mod gradients;
 pub mod json;
 mod kind;
@@ -17,6 +18,7 @@ mod tree;
 
 use std::path::Path;
 
+pub use batches::TokenBatch;
 pub use gradients::{
     GradientsInfo, LOSSES, curvature_file, gradients_file, read_curvature, read_gradients, read_losses,
     read_sequence_gradients, sequence_gradients_file, write_gradients, write_losses, write_sequence_gradients,

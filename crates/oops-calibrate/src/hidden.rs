@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use oops_artifact::{Split, TokenSet};
+use oops_artifact::{Split, TokenBatch, TokenSet};
 use oops_core::{Fault, Result};
 use oops_model::{Checkpoint, Decoder, TensorReader, TensorWriter, matrix};
 use oops_stage::{Cx, Workdir};
@@ -86,13 +86,7 @@ impl<'a> Passage<'a> {
     }
 }
 
-/// Every `period`-th sequence is held out, spread evenly so that both splits see the whole text; 0 holds out none.
-pub(crate) fn split_of(index: usize, period: usize) -> Split {
-    if period > 0 && index % period == period - 1 { Split::Heldout } else { Split::Fit }
-}
-
-/// Embeds a token set into batches of at most `batch_tokens` tokens (at least one sequence each); none mixes splits.
-/// `done` gets every batch when it is made.
+/// Embeds a token set in the batches of [`TokenSet::batches`]; `done` gets every one when it is made.
 pub(crate) fn embed(
     checkpoint: &Checkpoint,
     decoder: &Decoder,
@@ -102,32 +96,12 @@ pub(crate) fn embed(
     done: &mut dyn FnMut(&mut Batch) -> Result<()>,
 ) -> Result<Vec<Batch>> {
     let embedding = checkpoint.embedding()?;
-    let mut batches = Vec::new();
-    for split in Split::ALL {
-        let mine = tokens.sequences.iter().enumerate().filter(|(i, _)| split_of(*i, period) == split);
-        let mut ids: Vec<u32> = Vec::new();
-        let mut members: Vec<(u32, usize)> = Vec::new();
-        let mut flush = |ids: &mut Vec<u32>, members: &mut Vec<(u32, usize)>| -> Result<()> {
-            if !ids.is_empty() {
-                let x = decoder.embed(&embedding, ids)?;
-                let (sequences, lengths) = std::mem::take(members).into_iter().unzip();
-                let mut batch = Batch { split, sequences, lengths, x };
-                done(&mut batch)?;
-                batches.push(batch);
-                ids.clear();
-            }
-            Ok(())
-        };
-        for (i, sequence) in mine {
-            if ids.len() + sequence.len() > batch_tokens {
-                flush(&mut ids, &mut members)?;
-            }
-            ids.extend(sequence);
-            members.push((i as u32, sequence.len()));
-        }
-        flush(&mut ids, &mut members)?;
-    }
-    Ok(batches)
+    let embedded = |TokenBatch { split, sequences, lengths, ids }: TokenBatch| {
+        let mut batch = Batch { split, sequences, lengths, x: decoder.embed(&embedding, &ids)? };
+        done(&mut batch)?;
+        Ok(batch)
+    };
+    tokens.batches(period, batch_tokens).into_iter().map(embedded).collect()
 }
 
 /// Puts the checkpoint `name` back into batches of the same shape, unless they spill.
@@ -138,16 +112,4 @@ pub(crate) fn load(cx: &Cx<'_>, name: &str, batches: &mut [Batch]) -> Result<()>
     let mut file = TensorReader::open(&cx.work.path(name))?;
     batches.iter_mut().try_for_each(|batch| batch.fetch(&mut file))?;
     file.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_sequence_in_ten_is_held_out() {
-        let held: Vec<usize> = (0..64).filter(|&i| split_of(i, 10) == Split::Heldout).collect();
-        assert_eq!(held, [9, 19, 29, 39, 49, 59]);
-        assert!((0..64).all(|i| split_of(i, 0) == Split::Fit));
-    }
 }

@@ -81,8 +81,7 @@ pub struct Upstream {
 /// Explains node `i`.
 pub fn explain(session: Session<'_>, i: usize) -> Result<Explained> {
     let planned = plan(session, session.graph.with_ancestors([i]))?;
-    let mut runs = session.store.past_runs(&session.graph.file);
-    runs.truncate(RUNS);
+    let runs = session.store.past_runs(&session.graph.file).into_iter().map(|run| run.log).take(RUNS).collect();
     let explainer = Explainer {
         session,
         planned: planned.into_iter().map(|p| (p.node, p)).collect(),

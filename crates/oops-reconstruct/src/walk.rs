@@ -6,7 +6,7 @@
 //! kept inputs of all tokens. For another target than a module's own output, the dense stream walks beside it.
 
 use candle_core::Tensor;
-use oops_artifact::{Artifact, Split, TokenSet};
+use oops_artifact::{Artifact, Split, TokenBatch, TokenSet};
 use oops_core::{Fault, Result, Site, bail_if};
 use oops_linalg::stats::median;
 use oops_model::{Block, Checkpoint, Decoder, load_tensors, matrix, save_tensors, slice_block, with_values};
@@ -181,31 +181,14 @@ fn beyond(target: Target, output: &Tensor, own: &Tensor, dense: &Tensor, x: &Ten
     }
 }
 
-/// Embeds a token set into batches of at most [`BATCH_TOKENS`] tokens (at least one sequence each); none mixes splits.
+/// Embeds a token set, twice where the dense stream is needed too.
 fn embed(checkpoint: &Checkpoint, decoder: &Decoder, tokens: &TokenSet, both: bool) -> Result<Vec<Batch>> {
     let embedding = checkpoint.embedding()?;
-    let mut batches = Vec::new();
-    for split in Split::ALL {
-        let held_out = split == Split::Heldout;
-        let mine = tokens.sequences.iter().enumerate().filter(|(i, _)| (i % PERIOD == PERIOD - 1) == held_out);
-        let mut groups: Vec<Vec<&Vec<u32>>> = Vec::new();
-        let mut room = 0;
-        for (_, sequence) in mine {
-            if sequence.len() > room || groups.is_empty() {
-                groups.push(Vec::new());
-                room = BATCH_TOKENS;
-            }
-            room = room.saturating_sub(sequence.len());
-            groups.last_mut().into_iter().for_each(|g| g.push(sequence));
-        }
-        for group in groups {
-            let ids: Vec<u32> = group.iter().copied().flatten().copied().collect();
-            let x = decoder.embed(&embedding, &ids)?;
-            let dense = both.then(|| x.clone());
-            batches.push(Batch { split, lengths: group.iter().map(|s| s.len()).collect(), x, dense });
-        }
-    }
-    Ok(batches)
+    let embedded = |TokenBatch { split, lengths, ids, .. }: TokenBatch| {
+        let x = decoder.embed(&embedding, &ids)?;
+        Ok(Batch { split, lengths, dense: both.then(|| x.clone()), x })
+    };
+    tokens.batches(PERIOD, BATCH_TOKENS).into_iter().map(embedded).collect()
 }
 
 #[cfg(test)]

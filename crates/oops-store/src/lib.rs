@@ -20,7 +20,6 @@
 mod blobs;
 mod fsio;
 mod gc;
-mod history;
 mod lock;
 mod pack;
 mod record;

@@ -143,6 +143,11 @@ impl Store {
     pub(crate) fn records(&self) -> Result<Vec<(PathBuf, std::result::Result<Record, String>)>> {
         Ok(list(&self.root.join("actions"))?.into_iter().map(|p| (p.clone(), load(&p))).collect())
     }
+
+    /// All records that can be read, sorted by key; their files may be gone.
+    pub fn published(&self) -> Vec<Record> {
+        self.records().unwrap_or_default().into_iter().filter_map(|(_, record)| record.ok()).collect()
+    }
 }
 
 fn load(path: &Path) -> std::result::Result<Record, String> {

@@ -80,10 +80,12 @@ impl Store {
 
     /// All runs that were written down, newest first; damaged logs are left out.
     pub fn runs(&self) -> Vec<LoggedRun> {
-        let files = entries(&self.root.join("runs")).into_iter().flat_map(|folder| entries(&folder));
-        let mut all: Vec<LoggedRun> = files.filter_map(|file| logged(&file)).collect();
-        all.sort_by(|a, b| (b.at_unix_us, &b.id).cmp(&(a.at_unix_us, &a.id)));
-        all
+        newest_first(&entries(&self.root.join("runs")))
+    }
+
+    /// Those of a pipeline.
+    pub fn past_runs(&self, pipeline: &Path) -> Vec<LoggedRun> {
+        newest_first(&[self.run_folder(pipeline)])
     }
 
     /// Writes a run down, unless it repeats the last one.
@@ -105,6 +107,13 @@ impl Store {
     pub(crate) fn run_folder(&self, pipeline: &Path) -> PathBuf {
         self.root.join("runs").join(Digest::of(pipeline.as_os_str().as_encoded_bytes()).short())
     }
+}
+
+fn newest_first(folders: &[PathBuf]) -> Vec<LoggedRun> {
+    let files = folders.iter().flat_map(|folder| entries(folder));
+    let mut all: Vec<LoggedRun> = files.filter_map(|file| logged(&file)).collect();
+    all.sort_by(|a, b| (b.at_unix_us, &b.id).cmp(&(a.at_unix_us, &a.id)));
+    all
 }
 
 fn logged(file: &Path) -> Option<LoggedRun> {
@@ -158,6 +167,7 @@ mod tests {
         assert_eq!(pipelines, ["q.yaml", "p.yaml"]);
         assert_eq!(runs[1].log.own_keys().into_keys().collect::<Vec<_>>(), ["a"]);
         assert_eq!(store.runs(), runs);
+        assert_eq!(store.past_runs(Path::new("p.yaml")), runs[1..]);
         // A log of an older version has no outcome, a damaged one is passed over.
         let folder = store.run_folder(Path::new("p.yaml"));
         fs::write(folder.join("00000000000000000007.json"), r#"{"pipeline":"p.yaml","overrides":[],"keys":{}}"#)

@@ -1,0 +1,88 @@
+//! Sequences of a token set packed into batches, the held-out ones apart.
+
+use crate::{Split, TokenSet};
+
+/// Sequences that go through a model together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenBatch {
+    /// The split that all of them belong to.
+    pub split: Split,
+    /// Index of each sequence in the token set.
+    pub sequences: Vec<u32>,
+    /// Tokens of each sequence.
+    pub lengths: Vec<usize>,
+    /// Tokens of all sequences, one after the other.
+    pub ids: Vec<u32>,
+}
+
+impl TokenSet {
+    /// Batches of at most `most` tokens (at least one sequence each) in the order of the set, first all that are fitted on.
+    /// Every `period`-th sequence is held out, spread evenly so that both splits see the whole text; 0 holds out none.
+    pub fn batches(&self, period: usize, most: usize) -> Vec<TokenBatch> {
+        let mut batches: Vec<TokenBatch> = Vec::new();
+        for split in Split::ALL {
+            let mine = self.sequences.iter().enumerate().filter(|(i, _)| split_of(*i, period) == split);
+            for (i, sequence) in mine {
+                let room = |b: &&mut TokenBatch| b.split == split && b.ids.len() + sequence.len() <= most;
+                if let Some(batch) = batches.last_mut().filter(room) {
+                    batch.sequences.push(i as u32);
+                    batch.lengths.push(sequence.len());
+                    batch.ids.extend(sequence);
+                } else {
+                    let (sequences, lengths) = (vec![i as u32], vec![sequence.len()]);
+                    batches.push(TokenBatch { split, sequences, lengths, ids: sequence.clone() });
+                }
+            }
+        }
+        batches
+    }
+}
+
+fn split_of(index: usize, period: usize) -> Split {
+    if period > 0 && index % period == period - 1 { Split::Heldout } else { Split::Fit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TokensInfo;
+    use oops_core::Digest;
+
+    fn set(lengths: &[usize]) -> TokenSet {
+        let sequences: Vec<Vec<u32>> = lengths.iter().enumerate().map(|(i, &n)| vec![i as u32; n]).collect();
+        let tokens = lengths.iter().sum();
+        let info = TokensInfo {
+            text: "t".into(),
+            text_digest: Digest::of(b"t"),
+            documents: 1,
+            text_tokens: tokens,
+            bos: false,
+            packing: "documents".into(),
+            sequences: lengths.len(),
+            tokens,
+            vocab: lengths.len(),
+        };
+        TokenSet { info, offsets: vec![0; lengths.len()], sequences }
+    }
+
+    #[test]
+    fn batches_are_full_and_of_one_split() {
+        let batches = set(&[2, 3, 9, 4, 1, 5]).batches(3, 5);
+        let found: Vec<_> = batches.iter().map(|b| (b.split, b.sequences.clone())).collect();
+        // 2 is longer than a batch may be and 5 fills one; both are held out.
+        let expected =
+            [(Split::Fit, vec![0, 1]), (Split::Fit, vec![3, 4]), (Split::Heldout, vec![2]), (Split::Heldout, vec![5])];
+        assert_eq!(found, expected);
+        assert_eq!((&batches[1].lengths[..], &batches[1].ids[..]), (&[4, 1][..], &[3, 3, 3, 3, 4][..]));
+    }
+
+    #[test]
+    fn one_in_ten_is_held_out_or_none() {
+        let held = |period| -> Vec<u32> {
+            let batches = set(&[1; 64]).batches(period, 7);
+            batches.into_iter().filter(|b| b.split == Split::Heldout).flat_map(|b| b.sequences).collect()
+        };
+        assert_eq!(held(10), [9, 19, 29, 39, 49, 59]);
+        assert!(held(0).is_empty());
+    }
+}

@@ -99,7 +99,7 @@ fn attention_queue(scores: &Scores, l: usize, units: &UnitScores, limits: &Limit
 fn ffn_queue(scores: &Scores, l: usize, units: &UnitScores, limits: &Limits) -> Queue {
     let (n, m) = (units.score.len(), limits.channel_multiple);
     let (ranked, priced) = (ascending(units, &units.rank), ascending(units, &units.score));
-    let removable = ranked.len().min(n.saturating_sub(limits.min_multiples * m));
+    let removable = ranked.len().min(n.saturating_sub(limits.min_multiples.saturating_mul(m)));
     // The first chunk brings the width to a multiple; every further one keeps it there.
     let first = if n % m == 0 { m } else { n % m };
     let mut queue = Vec::new();
@@ -145,7 +145,7 @@ pub(crate) fn check_budget(dims: &ModelDims, attention: UnitKind, limits: &Limit
                 UnitKind::QueryHead => b.group_size().saturating_sub(limits.min_attention) * b.kv_heads,
                 _ => limits.removable_groups(b.kv_heads),
             };
-            let channels = b.ffn.saturating_sub(limits.min_multiples * limits.channel_multiple);
+            let channels = b.ffn.saturating_sub(limits.min_multiples.saturating_mul(limits.channel_multiple));
             units as u64 * dims.unit_cost(l, attention) + channels as u64 * dims.unit_cost(l, UnitKind::FfnChannel)
         })
         .sum();

@@ -84,8 +84,9 @@ impl Demands<'_> {
 
     /// FFN widths are multiples of this and of `own`, on every device.
     pub(crate) fn channel_multiple(&self, own: usize) -> usize {
-        let least = |a: usize, b: usize| (1..=b).map(|k| k * a).find(|n| n.is_multiple_of(b)).unwrap_or(a * b);
-        self.tensor_parallel * self.targets.iter().fold(own, |m, t| least(m, t.multiple()))
+        let multiples = |a: usize, b: usize| (1..=b).map(move |k| a.saturating_mul(k));
+        let least = |a, b| multiples(a, b).find(|n| n.is_multiple_of(b)).unwrap_or(usize::MAX);
+        self.targets.iter().fold(own, |m, t| least(m, t.multiple())).saturating_mul(self.tensor_parallel)
     }
 
     /// Fails if `method`, which gives every block its own widths, is asked for a target that needs one.
@@ -164,6 +165,7 @@ mod tests {
         assert_eq!(of(&[Target::Gguf]).channel_multiple(48), 96);
         assert_eq!(of(&[Target::GgufK, Target::Gguf]).channel_multiple(32), 256);
         assert_eq!(Demands { tensor_parallel: 4, ..of(&[Target::Gguf]) }.channel_multiple(1), 128);
+        assert_eq!(Demands { tensor_parallel: 4, ..of(&[Target::Gguf]) }.channel_multiple(usize::MAX), usize::MAX);
     }
 
     #[test]

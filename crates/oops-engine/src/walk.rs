@@ -274,7 +274,7 @@ fn log(session: Session<'_>, last: Option<RunLog>, overrides: &[String], outcome
     let logged = RunOutcome {
         executed: outcome.executed.clone(),
         cached: used.filter(|name| !outcome.executed.contains(name)).collect(),
-        failed: outcome.failed.first().map(|(name, fault)| (name.clone(), fault.what().to_owned())),
+        failed: outcome.failed.iter().map(|(name, fault)| (name.clone(), fault.what().to_owned())).collect(),
         wall_s: outcome.wall_s,
         program,
         revision,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use oops_core::{Digest, Fault, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Store, fsio::list, record::entries};
 
@@ -34,8 +34,9 @@ pub struct RunOutcome {
     pub executed: Vec<String>,
     /// Instances whose results were in the store, inputs first.
     pub cached: Vec<String>,
-    /// The (first) instance that failed, and its message.
-    pub failed: Option<(String, String)>,
+    /// Instances that failed, and their messages.
+    #[serde(deserialize_with = "failures")]
+    pub failed: Vec<(String, String)>,
     /// Seconds from start to end.
     pub wall_s: f64,
     /// Version of this program.
@@ -58,7 +59,7 @@ pub struct LoggedRun {
 impl RunLog {
     /// Whether this run did nothing that `last` does not say already.
     fn repeats(&self, last: &Self) -> bool {
-        let idle = |o: &RunOutcome| o.executed.is_empty() && o.failed.is_none();
+        let idle = |o: &RunOutcome| o.executed.is_empty() && o.failed.is_empty();
         let same = (&self.pipeline, &self.overrides, &self.keys) == (&last.pipeline, &last.overrides, &last.keys);
         same && self.outcome.as_ref().is_none_or(idle)
     }
@@ -69,6 +70,29 @@ impl RunLog {
         let kept = |name: &String| self.outcome.as_ref().is_none_or(|o| own(o, name));
         self.keys.iter().filter(|(name, _)| kept(name)).map(|(name, key)| (name.clone(), *key)).collect()
     }
+}
+
+impl RunOutcome {
+    /// Names of what failed, if anything did.
+    pub fn failed_names(&self) -> Option<String> {
+        let names: Vec<_> = self.failed.iter().map(|(name, _)| name.as_str()).collect();
+        (!names.is_empty()).then(|| names.join(","))
+    }
+}
+
+/// A list; logs of older versions have the first one alone, or null.
+fn failures<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<(String, String)>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Failed {
+        All(Vec<(String, String)>),
+        First((String, String)),
+    }
+    Ok(match Option::deserialize(from)? {
+        None => Vec::new(),
+        Some(Failed::All(list)) => list,
+        Some(Failed::First(one)) => vec![one],
+    })
 }
 
 impl Store {
@@ -174,6 +198,15 @@ mod tests {
             .unwrap();
         fs::write(folder.join("00000000000000000008.json"), "{").unwrap();
         let last = store.runs().pop().unwrap();
-        assert_eq!((last.at_unix_us, last.log.outcome), (7, None));
+        assert_eq!((last.at_unix_us, &last.log.outcome), (7, &None));
+        let older = |failed: &str| -> RunOutcome {
+            let text = format!(
+                r#"{{"executed":[],"cached":[],"failed":{failed},"wall_s":1.0,"program":"0.1.0","revision":null}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        assert_eq!(older("null").failed_names(), None);
+        assert_eq!(older(r#"["a","it broke"]"#).failed_names().unwrap(), "a");
+        assert_eq!(older(r#"[["a","it broke"],["b","too"]]"#).failed_names().unwrap(), "a,b");
     }
 }

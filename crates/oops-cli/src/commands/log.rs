@@ -51,7 +51,10 @@ pub(crate) fn object(run: &LoggedRun) -> Value {
         "overrides": run.log.overrides,
         "executed": outcome.map(|o| &o.executed),
         "cached": outcome.map(|o| &o.cached),
-        "failed": outcome.and_then(|o| o.failed.as_ref()).map(|(stage, message)| json!({ "stage": stage, "message": message })),
+        "failed": outcome.filter(|o| !o.failed.is_empty()).map(|o| {
+            let one = |(stage, message): &(String, String)| json!({ "stage": stage, "message": message });
+            o.failed.iter().map(one).collect::<Vec<_>>()
+        }),
         "wall_s": outcome.map(|o| o.wall_s),
         "program": outcome.map(|o| &o.program),
         "revision": outcome.and_then(|o| o.revision.as_ref()),
@@ -73,7 +76,7 @@ fn row(run: &LoggedRun) -> Vec<(String, Role, Value)> {
         ("pipeline", json!(shown(&run.log.pipeline))),
         ("ran", of(&|o| json!(names(&o.executed)))),
         ("cached", of(&|o| json!(names(&o.cached)))),
-        ("failed", of(&|o| o.failed.as_ref().map_or(Value::Null, |(stage, _)| json!(stage)))),
+        ("failed", of(&|o| json!(o.failed_names()))),
         ("took", of(&|o| json!(seconds(o.wall_s)))),
         ("oops", of(&|o| json!(o.program))),
         ("git", of(&|o| o.revision.as_ref().map_or(Value::Null, |r| json!(r.chars().take(9).collect::<String>())))),

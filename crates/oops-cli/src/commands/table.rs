@@ -9,7 +9,7 @@ use oops_report::{
     protocol_line,
 };
 use oops_stage::Registry;
-use oops_store::Store;
+use oops_store::{RunOutcome, Store};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -79,7 +79,7 @@ fn runs(file: &Path, several: bool, store: &Store) -> Result<Vec<Row>> {
         }
         seen.push(keys[i].clone());
         let outcome = run.log.outcome.as_ref();
-        let failed = outcome.and_then(|o| o.failed.as_ref()).map_or(Value::Null, |(stage, _)| json!(stage));
+        let failed = json!(outcome.and_then(RunOutcome::failed_names));
         let labels = vec![
             ("run", Role::Label, json!(run.id)),
             ("pipeline", if several { Role::Label } else { Role::Circumstance }, json!(shown(&run.log.pipeline))),

@@ -53,6 +53,10 @@ impl Stage for Gguf {
                 Fault::config("a GGUF file holds its tokenizer, but the model has none")
                     .help("put the model's tokenizer.json beside its weights (`save_pretrained` of a fast tokenizer writes one)")
             })?;
+            bail_if(form.head_norms && form.output_biases, || {
+                Fault::config("no GGUF architecture holds a model that normalises heads (Qwen3) with biases on attention or FFN outputs")
+                    .help("repair it without bias compensation (reconstruct.ridge), or use export.onnx or export.hf")
+            })?;
             bail_if(form.head_norms && facts.same_widths == Some(false), || {
                 Fault::config("no GGUF architecture holds a model that normalises heads (Qwen3) with other widths in each block")
                     .help("use select.uniform with `targets: [gguf, hf]`, which cuts every block alike, or export.onnx or export.hf")
@@ -130,11 +134,15 @@ mod tests {
 
     #[test]
     fn what_no_file_can_hold_is_refused_before_any_work() {
-        let check = |head_norms, tokenizer, same_widths| {
-            let facts = Facts { form: Some(Form { head_norms, tokenizer }), same_widths, ..Facts::default() };
+        let check_with = |output_biases, head_norms, tokenizer, same_widths| {
+            let form = Some(Form { head_norms, output_biases, tokenizer });
+            let facts = Facts { form, same_widths, ..Facts::default() };
             let ports = PortFacts(BTreeMap::from([("model".to_owned(), vec![facts])]));
             Gguf::check(&Params::default(), &ports, &[]).map(drop)
         };
+        let check = |head_norms, tokenizer, same_widths| check_with(false, head_norms, tokenizer, same_widths);
+        assert!(check_with(true, true, true, Some(true)).unwrap_err().to_string().contains("with biases"));
+        check_with(true, false, true, Some(false)).unwrap();
         assert!(check(false, false, None).unwrap_err().to_string().contains("the model has none"));
         assert!(check(true, true, Some(false)).unwrap_err().to_string().contains("normalises heads"));
         check(true, true, Some(true)).unwrap();

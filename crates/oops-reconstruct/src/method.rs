@@ -32,6 +32,9 @@ pub(crate) trait Reconstructor: Send + Sync + 'static {
     /// Statistics that it needs.
     const STATISTICS: Statistics = Statistics::Gram;
 
+    /// Whether repaired modules have a bias.
+    const ADDS_BIASES: bool = false;
+
     /// Checks the parameters that [`Self::options`] does not hold.
     fn check(_params: &Self::Params) -> Result<()> {
         Ok(())

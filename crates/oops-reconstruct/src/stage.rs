@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use oops_artifact::{Artifact, Kind, SUMMARY, Sink, json, read_plan};
 use oops_core::{Fault, Plan, Result, Site, bail_if};
 use oops_model::{Block, Checkpoint, DType, slice_block, write_block};
-use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, Workdir, timed};
+use oops_stage::{Cx, Facts, Form, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, Workdir, timed};
 use serde::Serialize;
 
 use crate::{
@@ -52,7 +52,8 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
                 })?;
             }
         }
-        let (form, same_widths) = (inputs.one("model").form, inputs.one("plan").same_widths);
+        let with_biases = |form: Form| Form { output_biases: form.output_biases || R::ADDS_BIASES, ..form };
+        let (form, same_widths) = (inputs.one("model").form.map(with_biases), inputs.one("plan").same_widths);
         Ok(Facts { at_most: model, form, same_widths, ..Facts::default() })
     }
 

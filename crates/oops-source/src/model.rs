@@ -39,7 +39,12 @@ impl Stage for SourceModel {
         let files = sources.iter().map(|s| (s.name.clone(), s.path.clone())).collect();
         let checkpoint = Checkpoint::open(&files)?;
         let config = checkpoint.config();
-        let form = Form { head_norms: config.family == Family::Qwen3, tokenizer: checkpoint.has_tokenizer() };
+        let biased = |part: &str| checkpoint.has(&format!("model.layers.0.{part}.bias"));
+        let form = Form {
+            head_norms: config.family == Family::Qwen3,
+            output_biases: biased("self_attn.o_proj") || biased("mlp.down_proj"),
+            tokenizer: checkpoint.has_tokenizer(),
+        };
         Ok(Facts { model: Some(config.dims.clone()), form: Some(form), ..Facts::default() })
     }
 

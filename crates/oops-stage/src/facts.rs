@@ -26,6 +26,8 @@ pub struct Facts {
 pub struct Form {
     /// Whether queries and keys are normalised head by head.
     pub head_norms: bool,
+    /// Whether attention outputs or FFN outputs have biases.
+    pub output_biases: bool,
     /// Whether there is a tokenizer.
     pub tokenizer: bool,
 }

@@ -35,6 +35,7 @@ impl Reconstructor for MeanBias {
     const NAME: &'static str = "reconstruct.bias";
     const VERSION: u32 = 2;
     const ABOUT: &'static str = "FLAP's bias compensation: the mean of what was removed";
+    const ADDS_BIASES: bool = true;
 
     fn options(params: &Params) -> Options {
         Options::own(params.dtype, Search::Once, params.stream)

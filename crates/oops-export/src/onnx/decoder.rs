@@ -97,8 +97,7 @@ pub(super) fn draw(model: &Checkpoint, form: Form, precision: Precision) -> Resu
     let mut d = Draft::new(model.config(), precision);
     let dims = &model.config().dims;
     interface(&mut d);
-    let table = "model.embed_tokens.weight";
-    let embedding = d.weight(table, &[dims.vocab, dims.hidden], Origin::Stored(table.to_owned()));
+    let embedding = embedding(&mut d);
     let rows = d.node("model.embed_tokens", "Gather", &[&embedding, "input_ids"], vec![int("axis", 0)]);
     let mut stream = Stream { residual: rows, pending: None };
     let attends = !caches(&dims.blocks).is_empty();
@@ -123,6 +122,12 @@ pub(super) fn draw(model: &Checkpoint, form: Form, precision: Precision) -> Resu
     }
     head(&mut d, form, &mut stream);
     Ok(d)
+}
+
+/// The embedding, `[vocab, hidden]`.
+fn embedding(d: &mut Draft<'_>) -> String {
+    let (table, dims) = ("model.embed_tokens.weight", &d.config.dims);
+    d.weight(table, &[dims.vocab, dims.hidden], Origin::Stored(table.to_owned()))
 }
 
 /// What the attention of all blocks reads.
@@ -212,7 +217,8 @@ fn head(d: &mut Draft<'_>, form: Form, stream: &mut Stream) {
     let logits = if dims.tied {
         let rows = d.list(&[-1, dims.hidden as i64]);
         let flat = d.node("lm_head.rows", "Reshape", &[&x, &rows], vec![]);
-        let flat = d.node("lm_head.flat", "Gemm", &[&flat, "model.embed_tokens.weight"], vec![int("transB", 1)]);
+        let table = embedding(d);
+        let flat = d.node("lm_head.flat", "Gemm", &[&flat, &table], vec![int("transB", 1)]);
         let (ids, vocab) = (d.node("input_ids.shape", "Shape", &["input_ids"], vec![]), d.list(&[dims.vocab as i64]));
         let shape = d.node("lm_head.shape", "Concat", &[&ids, &vocab], vec![int("axis", 0)]);
         d.node("lm_head", "Reshape", &[&flat, &shape], vec![])

@@ -17,7 +17,7 @@ pub(super) const CONTRIB: &str = "com.microsoft";
 /// Operators of that domain that we use.
 pub(super) const CONTRIB_OPS: [&str; 2] = ["GroupQueryAttention", "SkipSimplifiedLayerNormalization"];
 
-/// Precision of weights, activations and caches.
+/// Precision of weights, and of activations and caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Precision {
@@ -26,13 +26,15 @@ pub(crate) enum Precision {
     F32,
     /// 16-bit floats.
     F16,
+    /// Matrices as 16-bit floats, all else in 32.
+    F16Weights,
 }
 
 impl Precision {
     /// The specification's number for it.
     pub(super) fn id(self) -> i32 {
         match self {
-            Self::F32 => FLOAT,
+            Self::F32 | Self::F16Weights => FLOAT,
             Self::F16 => FLOAT16,
         }
     }
@@ -40,8 +42,17 @@ impl Precision {
     /// Bytes of a value.
     pub(super) fn bytes(self) -> usize {
         match self {
-            Self::F32 => 4,
+            Self::F32 | Self::F16Weights => 4,
             Self::F16 => 2,
+        }
+    }
+
+    /// That of a weight, as it is stored.
+    fn of_weight(self, matrix: bool) -> Self {
+        match (self, matrix) {
+            (Self::F16Weights, true) => Self::F16,
+            (Self::F16Weights, false) => Self::F32,
+            (same, _) => same,
         }
     }
 }
@@ -53,6 +64,8 @@ pub(super) struct Weight {
     /// As written, slowest dimension first.
     pub(super) shape: Vec<usize>,
     pub(super) origin: Origin,
+    /// As stored: `F32` or `F16`.
+    pub(super) precision: Precision,
 }
 
 /// Where the values of a weight come from.
@@ -120,12 +133,22 @@ impl<'a> Draft<'a> {
         });
     }
 
-    /// A weight; gives its name. The same name again is the same weight.
+    /// A weight; gives the name under which it can be computed with. The same name again is the same weight.
     pub(super) fn weight(&mut self, name: &str, shape: &[usize], origin: Origin) -> String {
-        if self.named.insert(name.to_owned()) {
-            self.weights.push(Weight { name: name.to_owned(), shape: shape.to_vec(), origin });
+        let matrix = shape.len() > 1 && !matches!(origin, Origin::Turns(_));
+        let precision = self.precision.of_weight(matrix);
+        let is_new = self.named.insert(name.to_owned());
+        if is_new {
+            self.weights.push(Weight { name: name.to_owned(), shape: shape.to_vec(), origin, precision });
         }
-        name.to_owned()
+        if precision.id() == self.precision.id() {
+            return name.to_owned();
+        }
+        let wide = format!("{name}.f32");
+        if is_new {
+            self.node(&wide, "Cast", &[name], vec![int("to", FLOAT.into())]);
+        }
+        wide
     }
 
     /// A constant list of integers.
@@ -161,7 +184,7 @@ impl<'a> Draft<'a> {
     /// `value` as f32; itself where it is.
     pub(super) fn widened(&mut self, value: &str) -> String {
         match self.precision {
-            Precision::F32 => value.to_owned(),
+            Precision::F32 | Precision::F16Weights => value.to_owned(),
             Precision::F16 => self.node(&format!("{value}.f32"), "Cast", &[value], vec![int("to", FLOAT.into())]),
         }
     }
@@ -170,7 +193,7 @@ impl<'a> Draft<'a> {
     pub(super) fn narrowed(&mut self, value: &str) -> String {
         let to = vec![int("to", self.precision.id().into())];
         match self.precision {
-            Precision::F32 => value.to_owned(),
+            Precision::F32 | Precision::F16Weights => value.to_owned(),
             Precision::F16 => self.node(&format!("{value}.f16"), "Cast", &[value], to),
         }
     }

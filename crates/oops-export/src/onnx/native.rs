@@ -110,7 +110,7 @@ impl Opened {
         let one = |c: &Cache| -> ort::Result<DynValue> {
             let shape = [1, c.kv_heads, 0, c.head_dim];
             Ok(match self.precision {
-                Precision::F32 => Tensor::<f32>::new(allocator, shape)?.into_dyn(),
+                Precision::F32 | Precision::F16Weights => Tensor::<f32>::new(allocator, shape)?.into_dyn(),
                 Precision::F16 => Tensor::<f16>::new(allocator, shape)?.into_dyn(),
             })
         };

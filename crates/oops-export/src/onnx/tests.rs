@@ -16,7 +16,7 @@ const NO_ATTENTION: BlockDims = BlockDims { query_heads: 0, kv_heads: 0, head_di
 const NO_FFN: BlockDims = BlockDims { query_heads: 2, kv_heads: 2, head_dim: 8, ffn: 0 };
 const BLOCKS: [BlockDims; 4] = [NO_ATTENTION, WIDE, NO_FFN, NARROW];
 const FORMS: [Form; 2] = [Form::Genai, Form::Portable];
-const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16];
+const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16, Precision::F16Weights];
 
 /// Writes graph and weights to `dir`; gives the graph, and the length of the data.
 fn written(dir: &Path, model: &Checkpoint, form: Form, precision: Precision) -> (Vec<u8>, u64) {

@@ -26,8 +26,8 @@ pub(super) const DATA: &str = "model.onnx.data";
 const ALIGNMENT: usize = 4096;
 
 /// Bytes of a weight.
-fn length(w: &Weight, precision: Precision) -> usize {
-    w.shape.iter().product::<usize>() * precision.bytes()
+fn length(w: &Weight) -> usize {
+    w.shape.iter().product::<usize>() * w.precision.bytes()
 }
 
 /// The graph's file.
@@ -35,11 +35,11 @@ pub(super) fn encoded(d: &Draft<'_>, form: Form) -> Vec<u8> {
     let mut offset = 0;
     let mut tensors = d.constants.clone();
     for w in &d.weights {
-        let bytes = length(w, d.precision);
+        let bytes = length(w);
         let entry = |key: &str, value: String| StringStringEntryProto { key: key.to_owned(), value };
         tensors.push(TensorProto {
             dims: w.shape.iter().map(|n| *n as i64).collect(),
-            data_type: Some(d.precision.id()),
+            data_type: Some(w.precision.id()),
             name: w.name.clone(),
             raw_data: None,
             external_data: vec![
@@ -81,8 +81,8 @@ pub(super) fn write(
     for w in &d.weights {
         step()?;
         let mut bytes =
-            values(model, w).and_then(|v| encode(&v, d.precision)).map_err(|f| f.at(format!("tensor `{}`", w.name)))?;
-        bail_if(bytes.len() != length(w, d.precision), || {
+            values(model, w).and_then(|v| encode(&v, w.precision)).map_err(|f| f.at(format!("tensor `{}`", w.name)))?;
+        bail_if(bytes.len() != length(w), || {
             Fault::internal(format!("tensor `{}` has {} bytes", w.name, bytes.len()))
         })?;
         bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);

@@ -44,8 +44,11 @@ impl<'a> Flow<'a> {
     }
 
     /// Widths of a node's outputs.
-    fn node(&self, n: &'a NodeProto) -> Result<Vec<Option<i64>>> {
+    fn node(&mut self, n: &'a NodeProto) -> Result<Vec<Option<i64>>> {
         let input = |i: usize| n.input.get(i).map_or("", String::as_str);
+        if let ("Cast", Some(&stored), [made]) = (n.op_type.as_str(), self.tensors.get(input(0)), n.output.as_slice()) {
+            self.tensors.insert(made, stored);
+        }
         let width = |i: usize| self.width(input(i));
         let same = |widths: &[Option<i64>]| agree(n, widths);
         Ok(match n.op_type.as_str() {

@@ -40,6 +40,17 @@ fn block_widths_override_and_may_be_zero() {
 }
 
 #[test]
+fn remote_code_of_ours_names_the_family_that_it_builds_on() {
+    for model_type in ["oops", "nemotron-nas"] {
+        let c = with(json!({"model_type": model_type, "base_model_type": "qwen2"})).unwrap();
+        assert_eq!(c.family, Family::Qwen2);
+    }
+    assert!(with(json!({"model_type": "oops"})).unwrap_err().to_string().contains("`base_model_type`"));
+    let foreign = with(json!({"model_type": "nemotron-nas"})).unwrap_err().to_string();
+    assert!(foreign.contains("`nemotron-nas` are not supported"), "{foreign}");
+}
+
+#[test]
 fn windows_follow_each_familys_rule() {
     let window = |changes| with(changes).map(|c| c.sliding_window);
     assert_eq!(window(json!({"sliding_window": 8})).unwrap(), None);

@@ -2,7 +2,7 @@
 //! for query heads one head from every group of the block, since groups must stay even.
 
 use oops_artifact::{Scale, Scores, UnitScores};
-use oops_core::{BlockPlan, Fault, ModelDims, Plan, Result, UnitKind, bail_if};
+use oops_core::{BlockDims, BlockPlan, Fault, ModelDims, Plan, Result, UnitKind, bail_if};
 
 /// What must stay in every block, and in which steps widths may shrink.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +20,18 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// KV groups that a block of `kv_heads` can lose.
-    fn removable_groups(&self, kv_heads: usize) -> usize {
-        kv_heads.saturating_sub(self.min_attention) / self.group_multiple * self.group_multiple
+    /// KV groups that a block can lose, or query heads that each of its groups can.
+    fn removable_attention(&self, kind: UnitKind, b: &BlockDims) -> usize {
+        match kind {
+            _ if self.attention_stays => 0,
+            UnitKind::QueryHead => b.group_size().saturating_sub(self.min_attention),
+            _ => b.kv_heads.saturating_sub(self.min_attention) / self.group_multiple * self.group_multiple,
+        }
+    }
+
+    /// FFN channels that a block of `ffn` of them can lose.
+    fn removable_channels(&self, ffn: usize) -> usize {
+        ffn.saturating_sub(self.min_multiples.saturating_mul(self.channel_multiple))
     }
 }
 
@@ -84,11 +93,8 @@ fn attention_queue(scores: &Scores, l: usize, units: &UnitScores, limits: &Limit
     };
     let (ranked, priced) = (split(&by_rank), split(&by_score));
     let fewest = ranked.iter().map(Vec::len).min().unwrap_or(0);
-    let (most, together) = match kind {
-        _ if limits.attention_stays => (0, 1),
-        UnitKind::KvGroup => (limits.removable_groups(dims.kv_heads), limits.group_multiple),
-        _ => (per_group.saturating_sub(limits.min_attention), 1),
-    };
+    let most = limits.removable_attention(kind, dims);
+    let together = if kind == UnitKind::KvGroup { limits.group_multiple } else { 1 };
     let step = |lists: &[Vec<u32>], i: usize| -> Vec<u32> {
         (i..i + together).flat_map(|i| lists.iter().map(move |u| u[i])).collect()
     };
@@ -99,7 +105,7 @@ fn attention_queue(scores: &Scores, l: usize, units: &UnitScores, limits: &Limit
 fn ffn_queue(scores: &Scores, l: usize, units: &UnitScores, limits: &Limits) -> Queue {
     let (n, m) = (units.score.len(), limits.channel_multiple);
     let (ranked, priced) = (ascending(units, &units.rank), ascending(units, &units.score));
-    let removable = ranked.len().min(n.saturating_sub(limits.min_multiples.saturating_mul(m)));
+    let removable = ranked.len().min(limits.removable_channels(n));
     // The first chunk brings the width to a multiple; every further one keeps it there.
     let first = if n % m == 0 { m } else { n % m };
     let mut queue = Vec::new();
@@ -140,12 +146,9 @@ pub(crate) fn check_budget(dims: &ModelDims, attention: UnitKind, limits: &Limit
         .iter()
         .enumerate()
         .map(|(l, b)| {
-            let units = match attention {
-                _ if limits.attention_stays => 0,
-                UnitKind::QueryHead => b.group_size().saturating_sub(limits.min_attention) * b.kv_heads,
-                _ => limits.removable_groups(b.kv_heads),
-            };
-            let channels = b.ffn.saturating_sub(limits.min_multiples.saturating_mul(limits.channel_multiple));
+            let lists = if attention == UnitKind::QueryHead { b.kv_heads } else { 1 };
+            let units = lists * limits.removable_attention(attention, b);
+            let channels = limits.removable_channels(b.ffn);
             units as u64 * dims.unit_cost(l, attention) + channels as u64 * dims.unit_cost(l, UnitKind::FfnChannel)
         })
         .sum();

@@ -47,7 +47,7 @@ macro_rules! selection_params {
             $($own)*
         }
 
-        impl Params {
+        impl crate::stage::HasCommon for Params {
             fn common(&self) -> crate::stage::Common {
                 crate::stage::Common {
                     remove_fraction: self.remove_fraction,
@@ -62,6 +62,12 @@ macro_rules! selection_params {
     };
 }
 pub(crate) use selection_params;
+
+/// Parameters made by [`selection_params`].
+pub(crate) trait HasCommon {
+    /// Those that all methods have.
+    fn common(&self) -> Common;
+}
 
 /// What every selection method is asked for.
 #[derive(Clone, Debug)]
@@ -125,8 +131,8 @@ pub(crate) struct Selected {
 
 /// A selection method: one pure function from queues of bundles and a budget to how many of each go.
 pub(crate) trait Selector: Send + Sync + 'static {
-    /// Parameters; must include those of [`Common`].
-    type Params: Serialize + DeserializeOwned + JsonSchema;
+    /// Parameters.
+    type Params: HasCommon + Serialize + DeserializeOwned + JsonSchema;
     /// Stage name, `select.…`.
     const NAME: &'static str;
     /// Algorithm version.
@@ -136,9 +142,6 @@ pub(crate) trait Selector: Send + Sync + 'static {
 
     /// Whether the method gives every block the same widths when a target needs it.
     const SAME_WIDTHS: bool = false;
-
-    /// The common part of the parameters.
-    fn common(params: &Self::Params) -> Common;
 
     /// Checks the parameters beyond the common ones.
     fn check(_params: &Self::Params) -> Result<()> {
@@ -161,7 +164,7 @@ impl<S: Selector> Stage for SelectStage<S> {
     const OUTPUT: Kind = Kind::Plan;
 
     fn check(params: &S::Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
-        let common = S::common(params);
+        let common = params.common();
         common.check()?;
         let demands = common.demands(S::SAME_WIDTHS);
         demands.check_method(S::NAME)?;
@@ -180,7 +183,7 @@ impl<S: Selector> Stage for SelectStage<S> {
     fn run(params: &S::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
         let scores = Scores::read(inputs.one("scores")?)?;
         let dims = &scores.info.dims;
-        let common = S::common(params);
+        let common = params.common();
         let (budget, demands) = (common.budget(dims), common.demands(S::SAME_WIDTHS));
         demands.check_dense(dims)?;
         let limits = common.limits(&demands);

@@ -51,7 +51,7 @@ impl Plan {
             ATTENTION.into_iter().chain(MLP).filter(has).collect()
         };
         let biases: Vec<_> = (0..dims.blocks.len()).map(biases).collect();
-        let any = |list: &[&str]| biases.iter().flatten().any(|b| list.contains(b));
+        let any = |list: &[&str]| any_bias(&biases, list);
         let family = model.config().family;
         let plan = Self {
             form,
@@ -111,7 +111,7 @@ impl Plan {
             (first.query_heads, first.kv_heads) = (1, 1);
         }
         let deci = self.is_deci(config);
-        let any = |list: &[&str]| deci && self.biases.iter().flatten().any(|b| list.contains(b));
+        let any = |list: &[&str]| deci && any_bias(&self.biases, list);
         let (attention_bias, mlp_bias) = (any(&ATTENTION), any(&MLP));
         Self { form: Form::Remote, deci, attention_bias, mlp_bias, ..self }
     }
@@ -247,6 +247,11 @@ impl Plan {
             Form::Stock | Form::Auto => format!("stock `{}ForCausalLM`", self.python().1),
         }
     }
+}
+
+/// Whether a layer of `list` has a bias in some block.
+fn any_bias(biases: &[Vec<&str>], list: &[&str]) -> bool {
+    biases.iter().flatten().any(|b| list.contains(b))
 }
 
 /// The least widths that every block can be padded to.

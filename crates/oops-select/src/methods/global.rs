@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::Queue,
-    stage::{Common, Selected, Selector, selection_params},
+    stage::{Selected, Selector, selection_params},
 };
 
 /// Order in which bundles go.
@@ -47,10 +47,6 @@ impl Selector for Global {
     const NAME: &'static str = "select.global";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "one threshold over all blocks";
-
-    fn common(p: &Params) -> Common {
-        p.common()
-    }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {
         let per_cost = match p.rank_by {
@@ -103,9 +99,9 @@ mod tests {
     use oops_core::UnitKind;
 
     use super::*;
-    use crate::bundle::{bundles, testkit::*};
+    use crate::bundle::{Limits, bundles, testkit::*};
 
-    fn run(s: &Scores, limits: &crate::bundle::Limits, percent: u64) -> (u64, u64, Vec<usize>) {
+    fn run(s: &Scores, limits: &Limits, percent: u64) -> (u64, u64, Vec<usize>) {
         let queues = bundles(s, limits);
         let p: Params = serde_json::from_value(serde_json::json!({"remove_fraction": 0.0})).unwrap();
         let budget = s.info.dims.decoder_params() * percent / 100;

@@ -10,7 +10,7 @@ use oops_core::{Result, bail_if};
 use crate::{
     bundle::Queue,
     prior,
-    stage::{Common, Selected, Selector, selection_params},
+    stage::{Selected, Selector, selection_params},
 };
 
 selection_params! {
@@ -29,10 +29,6 @@ impl Selector for Owl {
     const NAME: &'static str = "select.owl";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "blocks with more outlier weights keep more (OWL)";
-
-    fn common(p: &Params) -> Common {
-        p.common()
-    }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {
         bail_if(scores.info.outlier_share.is_none(), || prior::no_outlier_share(&scores.info.method))?;

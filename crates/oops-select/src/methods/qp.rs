@@ -22,7 +22,7 @@ use crate::{
     budgets::{self, Budgets},
     bundle::Queue,
     prior,
-    stage::{Common, Selected, Selector, selection_params},
+    stage::{Selected, Selector, selection_params},
 };
 
 use program::Program;
@@ -84,10 +84,6 @@ impl Selector for Qp {
     const NAME: &'static str = "select.qp";
     const VERSION: u32 = 2;
     const ABOUT: &'static str = "counts per block from a sparse quadratic program, units by rank";
-
-    fn common(p: &Params) -> Common {
-        p.common()
-    }
 
     fn check(p: &Params) -> Result<()> {
         let keep = 1.0 - p.remove_fraction;

@@ -13,7 +13,7 @@ use oops_core::{Fault, Result, bail_if};
 
 use crate::{
     bundle::Queue,
-    stage::{Common, Selected, Selector, selection_params},
+    stage::{HasCommon, Selected, Selector, selection_params},
 };
 
 selection_params! {
@@ -34,14 +34,10 @@ impl Selector for Uniform {
     const ABOUT: &'static str = "the same fraction of every block, worst scores first";
     const SAME_WIDTHS: bool = true;
 
-    fn common(p: &Params) -> Common {
-        p.common()
-    }
-
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {
         let removed = vec![p.remove_fraction; scores.info.dims.blocks.len()];
         let mut taken = fill(scores, queues, &removed, p.attention_units, budget)?;
-        if Self::common(p).demands(Self::SAME_WIDTHS).same_widths() {
+        if p.common().demands(Self::SAME_WIDTHS).same_widths() {
             same_everywhere(&mut taken);
         }
         Ok(Selected { taken, details: serde_json::Value::Null })

@@ -24,6 +24,7 @@ const HIDDEN: &[(&str, &[&str])] = &[
             "oops-reconstruct",
             "oops-distill",
             "oops-eval",
+            "oops-export",
             "oops-synth",
         ],
     ),

@@ -7,36 +7,30 @@ use std::{fs, path::Path};
 
 use oops_core::{BlockDims, Fault, Result, Rng, bail_if};
 use oops_model::{
-    Block, DType, Linear, ModelConfig, OUTER_FILE, block_file, hf_config, matrix, shard_index, vector, write_block,
+    Block, Linear, ModelConfig, OUTER_FILE, block_file, hf_config, matrix, shard_index, vector, write_block,
     write_outer,
 };
 use serde_json::{Map, Value, json};
 
-use crate::Like;
-
 /// What to write.
 #[derive(Clone, Debug)]
 pub struct ModelSpec {
-    /// Its shape.
-    pub like: Like,
-    /// Number of blocks; as published without.
-    pub blocks: Option<usize>,
-    /// Precision of the weights: f32, f16 or bf16.
-    pub dtype: DType,
+    /// Shape, and precision of the weights: f32, f16 or bf16.
+    pub config: ModelConfig,
     /// Seed of the weights.
     pub seed: u64,
 }
 
 /// Writes a checkpoint into a folder that is empty or not there yet; `done` hears of every block. Holds one block.
 pub fn write_model(spec: &ModelSpec, folder: &Path, done: &mut dyn FnMut(usize, usize)) -> Result<()> {
-    bail_if(spec.blocks == Some(0), || Fault::config("a model needs at least one block"))?;
+    let config = &spec.config;
+    let blocks = config.dims.blocks.len();
+    bail_if(blocks == 0, || Fault::config("a model needs at least one block"))?;
     fs::create_dir_all(folder).map_err(|e| Fault::writing(folder, &e))?;
     let mut entries = fs::read_dir(folder).map_err(|e| Fault::reading(folder, &e))?;
     bail_if(entries.next().is_some(), || {
         Fault::config("the folder is not empty").at(folder.display()).help("name a new folder")
     })?;
-    let config = spec.like.config(spec.blocks, spec.dtype.clone());
-    let blocks = config.dims.blocks.len();
     for (l, dims) in config.dims.blocks.iter().enumerate() {
         let mut rng = Rng::new(spec.seed, &format!("block {l}"));
         write_block(
@@ -47,12 +41,12 @@ pub fn write_model(spec: &ModelSpec, folder: &Path, done: &mut dyn FnMut(usize, 
         )?;
         done(l + 1, blocks);
     }
-    write_outside(spec.seed, &config, folder)?;
+    write_outside(spec.seed, config, folder)?;
     let index = shard_index(blocks, &|name| folder.join(name))?;
     write_json(&folder.join("model.safetensors.index.json"), &index)?;
     write_json(&folder.join("tokenizer.json"), &byte_tokenizer())?;
     // Last: a folder without it is no checkpoint.
-    write_json(&folder.join("config.json"), &hf_config(&config))
+    write_json(&folder.join("config.json"), &hf_config(config))
 }
 
 /// Uniform numbers of variance `variance`.
@@ -122,17 +116,18 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oops_model::Checkpoint;
+    use crate::Like;
+    use oops_model::{Checkpoint, DType};
 
     #[test]
     fn a_written_model_opens_and_every_byte_is_a_token() {
         let folder = tempfile::tempdir().unwrap();
-        let spec = ModelSpec { like: Like::SmolLm2135m, blocks: Some(1), dtype: DType::BF16, seed: 3 };
+        let spec = ModelSpec { config: Like::SmolLm2135m.config(Some(1), DType::BF16), seed: 3 };
         let path = folder.path().join("model");
         let mut heard = Vec::new();
         write_model(&spec, &path, &mut |i, n| heard.push((i, n))).unwrap();
         let model = Checkpoint::open_path(&path).unwrap();
-        assert_eq!(model.config().dims, spec.like.config(Some(1), DType::BF16).dims);
+        assert_eq!(model.config().dims, spec.config.dims);
         assert_eq!(heard, [(1, 1)]);
         let text = "Bytes, ümlauts\n\t and ☃.";
         let tokenizer = model.tokenizer().unwrap();

@@ -108,24 +108,21 @@ fn proof(out: &mut String, c: &Comparison) {
     let positions: usize = c.sequences.iter().map(Vec::len).sum();
     let on = format!("on {} prompts ({positions} positions, prefill and three greedy steps)", c.sequences.len());
     let logit = c.max_abs_logit;
-    let text = match (c.max_abs_difference, c.same_token, c.tolerance) {
-        (Some(difference), Some(same), _) => format!(
+    let text = match c.max_abs_difference.zip(c.same_token) {
+        Some((difference, same)) => format!(
             "Reopened with {} after writing, and compared with the model that it was made from {on}: largest difference of \
              a logit {difference:.2e} (largest logit {logit:.1}), most likely token the same at {:.1} % of positions. All \
              figures: `verify.json`.",
             c.runtime,
             100.0 * same
         ),
-        (_, _, Some(tolerance)) => format!(
+        None => format!(
             "Run with {} after writing, and compared with the model that it was made from {on}: every logit is within \
-             {tolerance:.1e} of the model's (largest logit {logit:.1}). What was measured differs in the last bits from \
+             {:.1e} of the model's (largest logit {logit:.1}). What was measured differs in the last bits from \
              machine to machine and is kept with the run; sequences and tolerance: `verify.json`.",
-            c.runtime
+            c.runtime,
+            c.tolerance.unwrap_or(f64::INFINITY)
         ),
-        _ => "**No runtime has computed this export.** Its files were read back and checked for structure: operators, \
-              order, shapes and the length of every weight. `verify.json` has sequences of the model that it was made \
-              from, to compare with."
-            .to_owned(),
     };
     let _ = writeln!(out, "\n## Verified\n\n{text}");
 }

@@ -35,8 +35,8 @@ pub(crate) struct Comparison {
     pub(crate) sequences: Vec<Vec<u32>>,
     /// Tokens of each that are the prompt.
     pub(crate) prompt_tokens: Vec<usize>,
-    /// Largest difference of a logit. This and the other figures are absent where nothing computed the export, and where
-    /// what did is not reproducible to the byte: then they are kept with the run.
+    /// Largest difference of a logit. This and the other figures are absent where what computed the export is not
+    /// reproducible to the byte: then they are kept with the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_abs_difference: Option<f64>,
     /// Square root of the mean squared difference.
@@ -47,8 +47,7 @@ pub(crate) struct Comparison {
     /// Fraction of positions whose most likely token is the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) same_token: Option<f64>,
-    /// What the largest difference may be; absent for quantised weights, whose loss is the format's, and where nothing was
-    /// computed.
+    /// What the largest difference may be; absent for quantised weights, whose loss is the format's.
     pub(crate) tolerance: Option<f64>,
 }
 
@@ -102,20 +101,6 @@ impl Proof {
                 "the export's logits differ from the model's by up to {largest_difference:.2e}; {t:.2e} is allowed"
             ))
             .help("this is a bug of the exporter: please report it with the pipeline file")),
-        }
-    }
-
-    /// What there is to say when nothing computed the export.
-    pub(crate) fn unrun(&self) -> Comparison {
-        Comparison {
-            runtime: "none: files read back and checked for structure only".to_owned(),
-            sequences: self.sequences.clone(),
-            prompt_tokens: self.prompts.clone(),
-            max_abs_difference: None,
-            rms_difference: None,
-            max_abs_logit: self.logits.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max),
-            same_token: None,
-            tolerance: None,
         }
     }
 }

@@ -56,6 +56,14 @@ pub fn count_above_mean(weights: &[f32], scale: &[f64], multiple: f64) -> usize 
     above
 }
 
+/// Slope of the least-squares line through points (x, y): Σ (x − x̄)(y − ȳ) / Σ (x − x̄)²; NaN for fewer than two values of x.
+pub fn slope(points: &[(f64, f64)]) -> f64 {
+    let n = points.len() as f64;
+    let (mx, my) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
+    let (xy, xx) = points.iter().fold((0.0, 0.0), |(xy, xx), (x, y)| (xy + (x - mx) * (y - my), xx + (x - mx).powi(2)));
+    xy / xx
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +90,13 @@ mod tests {
         // |W|·scale = 1, 2, 3, 18: mean 6.
         assert_eq!(count_above_mean(&[1.0, -1.0, 3.0, 9.0], &[1.0, 2.0], 2.0), 1);
         assert_eq!(count_above_mean(&[1.0, -1.0, 3.0, 9.0], &[1.0, 2.0], 0.4), 2);
+    }
+
+    #[test]
+    fn a_slope_is_that_of_the_line_and_blind_to_even_noise() {
+        let cubic = [1.0_f64, 2.0, 4.0].map(|x| (x.ln(), (5.0 * x.powi(3)).ln()));
+        assert!((slope(&cubic) - 3.0).abs() < 1e-12);
+        assert!((slope(&[(0.0, 1.0), (0.0, 3.0), (1.0, 2.0), (1.0, 4.0)]) - 1.0).abs() < 1e-12);
+        assert!(slope(&[(1.0, 2.0)]).is_nan());
     }
 }

@@ -115,6 +115,14 @@ pub(crate) enum BenchWhat {
     Prune(OnModel),
     /// OOPS without training, from calibration to repair, with seconds per stage.
     Oops(OnModel),
+    /// How time grows with tokens, depth and width: exponents beside those of the number of operations.
+    Growth {
+        /// Draw medians and theory into this SVG file.
+        #[arg(long, value_name = "FILE")]
+        plot: Option<PathBuf>,
+        #[command(flatten)]
+        repeats: Repeats,
+    },
     /// Write a checkpoint with random weights in the shape of a published model.
     MakeModel {
         /// Shape.

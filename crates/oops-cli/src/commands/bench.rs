@@ -6,8 +6,8 @@ use std::{
 };
 
 use oops_bench::{
-    Figures, GramSize, Like, ModelSpec, Report, SolveSize, StageBench, Subject, bench_stages, gemm, gram, publish,
-    read, repeat, select, solve, write_model,
+    Figures, GramSize, Like, ModelSpec, Report, SolveSize, StageBench, Subject, bench_stages, gemm, gram, growth,
+    plot_growth, publish, read, repeat, select, solve, write_model,
 };
 use oops_core::{Fault, Result, bail_if};
 use oops_model::DType;
@@ -62,13 +62,14 @@ pub(crate) fn bench(args: &Bench, registry: &Registry) -> Answer {
         BenchWhat::Distill(on) => stages("distill", StageBench::Distill, on, registry),
         BenchWhat::Prune(on) => stages("prune", StageBench::Prune, on, registry),
         BenchWhat::Oops(on) => stages("oops", StageBench::Oops, on, registry),
+        BenchWhat::Growth { plot, repeats } => growing(plot.as_deref(), repeats, registry),
         BenchWhat::MakeModel { like, blocks, dtype, seed, out } => {
             let dtype = match dtype {
                 Stored::F32 => DType::F32,
                 Stored::F16 => DType::F16,
                 Stored::Bf16 => DType::BF16,
             };
-            let spec = ModelSpec { like: *like, blocks: blocks.map(|n| n as usize), dtype, seed: *seed };
+            let spec = ModelSpec { config: like.config(blocks.map(|n| n as usize), dtype), seed: *seed };
             make_model(&spec, out)
         }
     }
@@ -97,9 +98,18 @@ fn stages(name: &'static str, bench: StageBench, on: &OnModel, registry: &Regist
     print(&Report::of(name, settings, &runs), &on.repeats)
 }
 
+fn growing(plot: Option<&Path>, repeats: &Repeats, registry: &Registry) -> Answer {
+    let models = tempfile::tempdir().map_err(|e| Fault::store(format!("no temporary folder: {e}")))?;
+    let one = || growth(models.path(), registry, &CANCEL);
+    let runs = repeat(repeats.runs as usize, &mut progress(repeats), one)?;
+    let report = Report::of("growth", Settings::new(), &runs);
+    plot.map_or(Ok(()), |path| plot_growth(&report.medians, path))?;
+    print(&report, repeats)
+}
+
 fn default_model(folder: &Path) -> Result<PathBuf> {
     let path = folder.join("model");
-    let spec = ModelSpec { like: Like::SmolLm2135m, blocks: None, dtype: DType::BF16, seed: 0 };
+    let spec = ModelSpec { config: Like::SmolLm2135m.config(None, DType::BF16), seed: 0 };
     write_model(&spec, &path, &mut |_, _| ()).map(|()| path)
 }
 

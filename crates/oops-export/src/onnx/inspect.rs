@@ -1,4 +1,4 @@
-//! The check that needs no runtime: a written graph read back from its bytes.
+//! The check before anything is computed: a written graph read back from its bytes.
 //!
 //! Everything must be what we write and hang together: known operators, every value computed before it is read and once,
 //! every constant and every weight as long as its shape says and inside its file, every width fitting ([`super::widths`]).
@@ -139,7 +139,8 @@ fn bytes_of(t: &TensorProto) -> Option<u64> {
     t.dims.iter().try_fold(each, |n: u64, d| n.checked_mul(u64::try_from(*d).ok().filter(|d| *d > 0)?))
 }
 
-fn external(t: &TensorProto) -> Option<(&str, u64, u64)> {
+/// File, offset and length of a tensor outside the graph's file.
+pub(super) fn external(t: &TensorProto) -> Option<(&str, u64, u64)> {
     let entry = |key: &str| t.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
     Some((entry("location")?, entry("offset")?.parse().ok()?, entry("length")?.parse().ok()?))
 }

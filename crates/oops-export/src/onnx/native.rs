@@ -157,10 +157,10 @@ fn library(given: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-const HELP: &str = "`pip install onnxruntime` brings it; `runtime` or ORT_DYLIB_PATH names it elsewhere; `verify: structure` does without";
+const HELP: &str = "`pip install onnxruntime` brings it; `runtime` or ORT_DYLIB_PATH names it elsewhere; `verify: embedded` does without";
 
 /// The library of a Python's package `onnxruntime`.
-fn of_python(python: &str) -> Option<PathBuf> {
+pub(super) fn of_python(python: &str) -> Option<PathBuf> {
     let out = Command::new(python).args(["-c", FIND]).output().ok().filter(|o| o.status.success())?;
     let folder = PathBuf::from(String::from_utf8(out.stdout).ok()?.trim()).join("capi");
     let is_library = |p: &PathBuf| {

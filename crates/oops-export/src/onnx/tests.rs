@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use oops_core::BlockDims;
-use oops_model::{Checkpoint, Family, RopeScaling};
+use oops_model::{Checkpoint, Family, ModelConfig, RopeScaling};
 use prost::Message as _;
 use proto::ModelProto;
 
@@ -114,45 +114,97 @@ fn genai_counts_the_blocks_that_have_attention() {
     assert_eq!((&decoder["num_hidden_layers"], &decoder["num_key_value_heads"]), (&3.into(), &2.into()));
 }
 
-/// Families, windows, scalings, biases and untied heads, in every form and precision.
-#[test]
-#[allow(clippy::print_stderr, reason = "a skipped test says so")]
-fn onnx_runtime_computes_what_the_model_computes() {
-    let runtime = match native::Runtime::load(None) {
-        Ok(runtime) => runtime,
-        Err(fault) => return eprintln!("skipped: onnx_runtime_computes_what_the_model_computes ({})", fault.what()),
-    };
+/// Families, windows, scalings, biases and untied heads.
+fn cases() -> [(&'static str, ModelConfig, &'static [&'static str]); 6] {
     let llama3 =
         RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position: 16 };
     let mut windowed = config(Family::Mistral, &BLOCKS);
     windowed.sliding_window = Some(5);
     let mut scaled = config(Family::Llama, &[WIDE, NARROW]);
     (scaled.rope.scaling, scaled.dims.tied) = (llama3, false);
-    // Heads of 16 channels are turned inside ONNX Runtime's attention, the others before it.
+    // Heads of 16 channels are turned inside the attention operator, the others before it.
     let long = BLOCKS.map(|b| BlockDims { head_dim: 16, ..b });
     let mut windowed_inside = config(Family::Qwen3, &long);
     windowed_inside.sliding_window = Some(5);
-    let cases = [
-        ("plain", config(Family::Llama, &[WIDE, WIDE]), &[][..]),
-        ("turned inside, window, head norms", windowed_inside, &["q"][..]),
-        ("biases", config(Family::Qwen2, &BLOCKS), &["q", "k", "v", "o", "gate", "up", "down"][..]),
-        ("head norms", config(Family::Qwen3, &BLOCKS), &["o"][..]),
-        ("window", windowed, &[][..]),
-        ("llama3 scaling, untied", scaled, &["down"][..]),
-    ];
-    for (name, config, biased) in cases {
+    [
+        ("plain", config(Family::Llama, &[WIDE, WIDE]), &[]),
+        ("turned inside, window, head norms", windowed_inside, &["q"]),
+        ("biases", config(Family::Qwen2, &BLOCKS), &["q", "k", "v", "o", "gate", "up", "down"]),
+        ("head norms", config(Family::Qwen3, &BLOCKS), &["o"]),
+        ("window", windowed, &[]),
+        ("llama3 scaling, untied", scaled, &["down"]),
+    ]
+}
+
+/// Every case in every form and precision: the logits that `compute` makes of the written files are the model's.
+#[allow(clippy::print_stderr, reason = "figures of a test that passes")]
+fn all_give_the_models_logits(compute: &dyn Fn(&Path, &ModelConfig, Precision, &Proof) -> Vec<f32>) {
+    for (name, config, biased) in cases() {
         for (form, precision) in FORMS.into_iter().flat_map(|f| PRECISIONS.map(|p| (f, p))) {
             let dir = tempfile::tempdir().unwrap();
             let model = save(dir.path(), &config, biased);
             written(dir.path(), &model, form, precision);
             let proof = Proof::of(&model).unwrap();
-            let mut opened = runtime.open(&dir.path().join(GRAPH), caches(&config.dims.blocks), precision).unwrap();
-            let logits = opened.run(&proof, &|| Ok(())).unwrap();
-            let place = format!("{name}, {form:?}, {precision:?}");
-            let found = proof.compare("ONNX Runtime", &logits, None).unwrap();
+            let found = proof.compare("", &compute(dir.path(), &config, precision, &proof), None).unwrap();
             let off = found.max_abs_difference.unwrap() / found.max_abs_logit;
+            let place = format!("{name}, {form:?}, {precision:?}");
             eprintln!("{place}: {off:.1e} of the largest logit");
             assert!(off < tolerance(precision), "{place}: {off:.1e} of the largest logit");
         }
     }
+}
+
+#[test]
+fn the_interpreter_computes_what_the_model_computes() {
+    all_give_the_models_logits(&|dir, _, _, proof| {
+        let graph = std::fs::read(dir.join(GRAPH)).unwrap();
+        embedded::Interpreter::open(&graph, dir).unwrap().run(proof, &|| Ok(())).unwrap()
+    });
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
+fn onnx_runtime_computes_what_the_model_computes() {
+    // The Python of `tests/peers.rs`.
+    let python = std::env::var("OOPS_PEERS_PYTHON").ok();
+    let runtime = match native::Runtime::load(python.and_then(|p| native::of_python(&p)).as_deref()) {
+        Ok(runtime) => runtime,
+        Err(fault) => return eprintln!("skipped: onnx_runtime_computes_what_the_model_computes ({})", fault.what()),
+    };
+    all_give_the_models_logits(&|dir, config, precision, proof| {
+        let mut opened = runtime.open(&dir.join(GRAPH), caches(&config.dims.blocks), precision).unwrap();
+        opened.run(proof, &|| Ok(())).unwrap()
+    });
+}
+
+fn attention(g: &mut proto::GraphProto) -> &mut Vec<proto::AttributeProto> {
+    &mut g.node.iter_mut().find(|n| n.op_type == "GroupQueryAttention").unwrap().attribute
+}
+
+#[test]
+fn a_wrong_weight_or_attribute_is_noticed_by_the_interpreter() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = save(dir.path(), &config(Family::Llama, &BLOCKS), &[]);
+    let (graph, _) = written(dir.path(), &model, Form::Genai, Precision::F32);
+    let proof = Proof::of(&model).unwrap();
+    let computed = |change: &dyn Fn(&mut proto::GraphProto)| {
+        let mut model = ModelProto::decode(graph.as_slice()).unwrap();
+        change(model.graph.as_mut().unwrap());
+        let logits = embedded::Interpreter::open(&model.encode_to_vec(), dir.path())?.run(&proof, &|| Ok(()))?;
+        proof.compare("", &logits, Some(tolerance(Precision::F32)))
+    };
+    computed(&|_| ()).unwrap();
+    let refusal = |change: &dyn Fn(&mut proto::GraphProto)| computed(change).unwrap_err().to_string();
+    assert!(refusal(&|g| attention(g)[2].f = Some(0.9)).contains("logits differ"));
+    assert!(refusal(&|g| attention(g)[0].i = Some(3)).contains("cannot be computed"));
+    assert!(refusal(&|g| g.node.last_mut().unwrap().op_type = "Conv".to_owned()).contains("`Conv` is not an operator"));
+    // The weights of two projections exchanged.
+    let exchanged = |g: &mut proto::GraphProto| {
+        let at =
+            |part: &str| g.initializer.iter().position(|t| t.name.contains(&format!("1.mlp.{part}_proj"))).unwrap();
+        let (gate, up) = (at("gate"), at("up"));
+        let moved = g.initializer[gate].external_data.clone();
+        g.initializer[gate].external_data = std::mem::replace(&mut g.initializer[up].external_data, moved);
+    };
+    assert!(refusal(&exchanged).contains("logits differ"));
 }

@@ -191,9 +191,15 @@ fn an_onnx_runtime_that_is_not_there() {
     let place = place();
     place.write(
         "p.yaml",
-        "version: 1\nstages:\n  dense: { use: source.model, with: { path: model } }\n  onnx: { use: export.onnx, in: { model: dense }, with: { runtime: /nowhere/libonnxruntime.so } }\n",
+        "version: 1\nstages:\n  dense: { use: source.model, with: { path: model } }\n  onnx: { use: export.onnx, in: { model: dense }, with: { verify: native, runtime: /nowhere/libonnxruntime.so } }\n",
     );
     insta::assert_snapshot!(complaint(&place, &[], 5));
+}
+
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_device_that_this_build_does_not_know() {
+    insta::assert_snapshot!(complaint(&place(), &["--set", "defaults.device=cuda"], 5));
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn onnx_folders_decode_what_the_model_decodes() {
     let place = Place::new();
     let library = library(&python);
     let stages = ["genai", "portable"].map(|form| {
-        let with = format!("form: {form}, runtime: {}", library.display());
+        let with = format!("form: {form}, verify: native, runtime: {}", library.display());
         format!("  {form}: {{ use: export.onnx, in: {{ model: dense }}, with: {{ {with} }} }}\n")
     });
     let model = workspace().join("data/model");

@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask run|sweep|status|show|log|table|diff|verify|gc …` builds the binary `oops` and becomes it;
+//! Developer tasks: `cargo xtask run|sweep|status|show|log|table|diff|bench|verify|gc …` builds the binary `oops` and becomes it;
 //! `cargo xtask ci` becomes `.ci/run`, `cargo xtask fuzz` runs the targets of tests/fuzz. Prints nothing itself on
 //! stdout, which belongs to the command.
 
@@ -20,6 +20,7 @@ const COMMANDS: &[&str] = &[
     "dag",
     "show",
     "generate",
+    "bench",
     "log",
     "table",
     "diff",

@@ -58,7 +58,7 @@ impl Report {
     /// the machine and are not compared.
     pub fn regressions(&self, stored: &Value) -> Vec<String> {
         let worse = |(name, [_, best]): (&String, &[f64; 2])| {
-            let before = stored[name].as_f64().filter(|_| name.starts_with("share"))?;
+            let before = stored[name].as_f64().filter(|_| name.contains("share_of"))?;
             let (now, then) = (100.0 * best, 100.0 * before);
             (*best < TOLERANCE * before).then(|| format!("{name}: {now:.1} % at best, {then:.1} % stored"))
         };

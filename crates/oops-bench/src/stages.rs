@@ -154,7 +154,7 @@ struct Measured<'a> {
 impl Measured<'_> {
     fn figures(&self, ceiling: f64) -> Figures {
         let mut figures = Figures::new();
-        let (mut seconds, mut work) = (0.0, Some(0.0));
+        let mut seconds = 0.0;
         for (i, result) in &self.results {
             let (node, record) = (&self.graph.nodes[*i], &result.record);
             let (wall, needs) = (record.provenance.wall_s, needs(self.graph, *i));
@@ -163,7 +163,6 @@ impl Measured<'_> {
                 _ => format!("{}.{figure}", node.name),
             };
             seconds += wall;
-            work = work.zip(needs.work).map(|(a, b)| a + b);
             if self.results.len() > 1 {
                 figures.insert(name("seconds"), wall);
             }
@@ -173,6 +172,11 @@ impl Measured<'_> {
             let rss = record.measured.get("peak_rss_bytes").and_then(Value::as_f64);
             figures.extend(rss.map(|bytes| (name("peak_rss_bytes"), bytes)));
             figures.extend(needs.memory_bytes.map(|bytes| (name("forecast_memory_bytes"), bytes as f64)));
+            if let Some(work) = needs.work {
+                let gflops = work / wall.max(1e-9) / 1e9;
+                figures.insert(name("gflops"), gflops);
+                figures.insert(name("share_of_gemm_ceiling"), gflops / ceiling);
+            }
         }
         let blocks =
             self.results.iter().find_map(|(i, _)| Some(self.graph.nodes[*i].facts.model.as_ref()?.blocks.len()));
@@ -180,11 +184,6 @@ impl Measured<'_> {
         figures.insert("seconds".to_owned(), seconds);
         figures.insert("tokens_per_s".to_owned(), self.tokens as f64 / seconds.max(1e-9));
         figures.insert("gemm_ceiling_gflops".to_owned(), ceiling);
-        if let Some(work) = work.filter(|_| self.results.len() == 1) {
-            let gflops = work / seconds.max(1e-9) / 1e9;
-            figures.insert("gflops".to_owned(), gflops);
-            figures.insert("share_of_gemm_ceiling".to_owned(), gflops / ceiling);
-        }
         figures
     }
 }

@@ -1,7 +1,9 @@
 //! The nouns of structured pruning, shared by every crate: what a model measures ([`ModelDims`]), where it is cut
-//! ([`Site`]), what is cut ([`Unit`]), what stays ([`Plan`]), how bytes are named ([`Digest`]) and how things fail
+//! ([`Site`]), what is cut ([`Unit`]), what stays ([`Plan`]), how bytes are named ([`Digest`]), where passes
+//! compute ([`Device`]) and how things fail
 //! ([`Fault`]). No I/O, no tensors, no stages.
 
+mod device;
 mod digest;
 mod dims;
 mod fault;
@@ -9,6 +11,7 @@ mod plan;
 mod rng;
 mod unit;
 
+pub use device::Device;
 pub use digest::Digest;
 pub use dims::{BlockDims, ModelDims, Site};
 pub use fault::{Class, Fault, Result, bail_if, nearest};

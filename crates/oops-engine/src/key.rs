@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use oops_core::{Digest, Fault, Result};
-use oops_pipeline::Node;
+use oops_core::{Device, Digest, Fault, Result};
+use oops_pipeline::{Graph, Node};
 use oops_stage::SourceFile;
 use serde::Serialize;
 use serde_json::Value;
@@ -39,7 +39,7 @@ struct Output {
 /// Canonical text whose digest is the key of `node`. `inputs` are the digests of artifacts by port.
 pub(crate) fn preimage(
     node: &Node<'_>,
-    seed: u64,
+    graph: &Graph<'_>,
     inputs: BTreeMap<&'static str, Vec<Digest>>,
     sources: &[SourceFile],
 ) -> Result<String> {
@@ -52,8 +52,8 @@ pub(crate) fn preimage(
         inputs,
         sources: sources.iter().map(|s| (s.name.as_str(), s.entry.digest)).collect(),
         output: Output { kind: kind.name(), schema: kind.schema_version() },
-        seed: node.stage.seeded().then_some(seed),
-        device: "cpu",
+        seed: node.stage.seeded().then_some(graph.seed),
+        device: if node.stage.on_device() { graph.device } else { Device::Cpu }.name(),
     };
     let value = serde_json::to_value(&preimage).map_err(|e| Fault::internal(format!("action key: {e}")))?;
     Ok(canonical(&value))

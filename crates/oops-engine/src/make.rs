@@ -91,7 +91,7 @@ impl<'a> Maker<'a> {
         let progress = self.session.observer.progress(&node.name);
         let work = Workdir::open(store.scratch(&action.key))?;
         let foretold = forecast(&self.task.needs, !work.is_empty());
-        let cx = Cx::new(graph.seed, work, &*progress, self.session.cancel).spilling(self.spill);
+        let cx = Cx::new(graph.seed, work, &*progress, self.session.cancel).on(graph.device).spilling(self.spill);
         if self.alone {
             reset_peak_rss();
         }

@@ -48,7 +48,7 @@ impl Session<'_> {
         let inputs = node.inputs.iter().map(|(port, list)| Some((*port, of(list)?))).collect::<Option<_>>();
         let Some(inputs) = inputs else { return Ok(None) };
         let sources = node.sources.iter().map(source).collect::<Result<Vec<_>>>()?;
-        let preimage = preimage(node, self.graph.seed, inputs, &sources)?;
+        let preimage = preimage(node, self.graph, inputs, &sources)?;
         Ok(Some(Action { key: Digest::of(preimage.as_bytes()), preimage, sources }))
     }
 

@@ -57,6 +57,7 @@ impl Stage for Perplexity {
     const ABOUT: &'static str = "perplexity over non-overlapping windows, with its protocol";
     const INPUTS: &'static [Port] = &[Port::many("models", Kind::Model), Port::one("tokens", Kind::Tokens)];
     const OUTPUT: Kind = Kind::Metrics;
+    const ON_DEVICE: bool = true;
 
     fn check(params: &Params, _: &PortFacts, _: &[Source]) -> Result<Facts> {
         bail_if(params.window_tokens < 2, || Fault::config("`window_tokens` must be at least 2"))?;
@@ -91,7 +92,8 @@ impl Stage for Perplexity {
             Fault::data("the token set gives no window of at least two tokens").help("use a longer text")
         })?;
         let models = inputs.many("models");
-        let checkpoints: Vec<Checkpoint> = models.iter().map(|m| Checkpoint::open(&m.paths)).collect::<Result<_>>()?;
+        let checkpoints: Vec<Checkpoint> =
+            models.iter().map(|m| Checkpoint::open(&m.paths)?.on(cx.device)).collect::<Result<_>>()?;
         let groups = groups(&windows, GROUP_TOKENS);
         let steps: usize = checkpoints.iter().map(|c| (c.config().dims.blocks.len() + 1) * groups.len()).sum();
         cx.progress.begin(steps as u64, "blocks");

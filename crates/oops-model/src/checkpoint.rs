@@ -16,6 +16,7 @@ use crate::{
     gguf,
     hf::{self, files, json, safetensors::Shards},
     lift::Lift,
+    open_device,
     source::TensorSource,
 };
 
@@ -25,6 +26,7 @@ pub struct Checkpoint {
     tensors: Box<dyn TensorSource>,
     tokenizer_json: Option<String>,
     chat_template: Option<String>,
+    device: Device,
 }
 
 impl Checkpoint {
@@ -58,6 +60,7 @@ impl Checkpoint {
             tensors: model.tensors,
             tokenizer_json: Some(model.tokenizer_json),
             chat_template: model.chat_template,
+            device: Device::Cpu,
         })
     }
 
@@ -77,7 +80,17 @@ impl Checkpoint {
             .map_err(|f| f.at("config.json"))?;
         let tokenizer_json = files.get("tokenizer.json").map(|p| json::read_text(p)).transpose()?;
         let chat_template = files::chat_template(files)?;
-        Ok(Self { config, tensors: Box::new(tensors), tokenizer_json, chat_template })
+        Ok(Self { config, tensors: Box::new(tensors), tokenizer_json, chat_template, device: Device::Cpu })
+    }
+
+    /// The same checkpoint, whose tensors are loaded to a device; without this they lie in host memory.
+    pub fn on(self, device: oops_core::Device) -> Result<Self> {
+        Ok(Self { device: open_device(device)?, ..self })
+    }
+
+    /// A tensor where the checkpoint's own are loaded to; no copy where it lies there.
+    pub fn beside(&self, tensor: &Tensor) -> Result<Tensor> {
+        tensor.to_device(&self.device).lift()
     }
 
     /// The configuration.
@@ -85,7 +98,7 @@ impl Checkpoint {
         &self.config
     }
 
-    /// Block `l`, f32 on the CPU; shapes are checked and every weight is finite.
+    /// Block `l`, f32; shapes are checked and every weight is finite.
     pub fn block(&self, l: usize) -> Result<Block> {
         let count = self.config.dims.blocks.len();
         let dims = *self.config.dims.blocks.get(l).ok_or_else(|| Fault::internal(format!("block {l} of {count}")))?;
@@ -105,7 +118,7 @@ impl Checkpoint {
             if width > 0 || self.has(&format!("model.layers.{l}.{}.weight", NORMS[i])) {
                 return norm(i, self.config.dims.hidden);
             }
-            Tensor::ones(self.config.dims.hidden, candle_core::DType::F32, &Device::Cpu).lift()
+            Tensor::ones(self.config.dims.hidden, candle_core::DType::F32, &self.device).lift()
         };
         let (input_norm, ffn_norm) = (part_norm(0, dims.query_heads)?, part_norm(1, dims.ffn)?);
         Ok(Block { dims, input_norm, q, k, v, o, q_norm, k_norm, ffn_norm, gate, up, down })
@@ -219,9 +232,9 @@ impl Checkpoint {
 
     fn load(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         if shape.contains(&0) && !self.has(name) {
-            return Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).lift();
+            return Tensor::zeros(shape, candle_core::DType::F32, &self.device).lift();
         }
-        Tensor::from_vec(self.tensor(name, shape)?, shape, &Device::Cpu).lift()
+        Tensor::from_vec(self.tensor(name, shape)?, shape, &self.device).lift()
     }
 
     fn finite(&self, name: &str) -> Result<Vec<f32>> {

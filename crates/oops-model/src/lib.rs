@@ -12,6 +12,7 @@ mod chat;
 mod checkpoint;
 mod config;
 mod decoder;
+mod device;
 mod family;
 #[cfg(test)]
 mod fixtures;
@@ -35,6 +36,7 @@ pub use ceiling::gemm_ceiling;
 pub use checkpoint::Checkpoint;
 pub use config::{DType, ModelConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Divergence, GradTap, Head, KvCache, LoadedModel, Tape, cross_entropy};
+pub use device::open_device;
 pub use family::Family;
 pub use generate::{Generated, Stopped, generate, room};
 pub use gguf::{GgufFormat, GgufMeta, GgufTarget, write_gguf};

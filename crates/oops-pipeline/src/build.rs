@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use oops_core::Fault;
+use oops_core::{Device, Fault};
 use oops_stage::{AnyStage, Port, Registry};
 use serde_json::{Map, Value};
 use serde_yaml::{Mapping, Value as Yaml};
@@ -58,6 +58,7 @@ pub(crate) fn build(file: PathBuf, document: Document, registry: &Registry) -> R
         file,
         about: raw.about,
         seed: defaults.seed,
+        device: defaults.device.as_deref().and_then(Device::named).unwrap_or_default(),
         nodes,
         notes: b.notes,
         dag: dag(order.len(), edges.iter().map(|&(a, b)| (place[a], place[b]))),
@@ -115,8 +116,10 @@ impl<'r> Builder<'r> {
                 return RawDefaults::default();
             }
         };
-        if let Some(device) = defaults.device.as_deref().filter(|d| *d != "cpu") {
-            let fault = Fault::config(format!("the device `{device}` is not known")).help("allowed: cpu");
+        if let Some(device) = defaults.device.as_deref().filter(|d| Device::named(d).is_none()) {
+            let allowed = Device::ALL.map(Device::name).join(", ");
+            let fault =
+                Fault::config(format!("the device `{device}` is not known")).help(format!("allowed: {allowed}"));
             self.problems.push(Problem::new(fault, self.document.value_place(&["defaults", "device"])));
         }
         defaults

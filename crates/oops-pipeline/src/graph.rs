@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oops_core::{Fault, Result, nearest};
+use oops_core::{Device, Fault, Result, nearest};
 use oops_stage::{AnyStage, Facts, Registry, Source};
 use petgraph::{
     graph::NodeIndex,
@@ -48,6 +48,8 @@ pub struct Graph<'r> {
     pub about: Option<String>,
     /// The pipeline's seed.
     pub seed: u64,
+    /// Where forward passes compute.
+    pub device: Device,
     /// Stage instances, inputs first.
     pub nodes: Vec<Node<'r>>,
     /// Things that the user should know, for example parameters that a swap dropped.

@@ -1,12 +1,10 @@
-//! Overrides of the command line: `name.use=…`, `name.in.port=…`, `name.with.x.y=…`, `defaults.seed=…`.
+//! Overrides of the command line: `name.use=…`, `name.in.port=…`, `name.with.x.y=…`, `defaults.seed=…`, `defaults.device=…`.
 
 use oops_core::{Fault, Result, bail_if, nearest};
 use serde_yaml::{Mapping, Value};
 
-const FORMS: &str =
-    "allowed: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME (or [NAME, NAME]), defaults.seed=NUMBER";
-const SWEEP_FORMS: &str =
-    "allowed: STAGE.with.PARAM: VALUE, STAGE.use: NAME, STAGE.in.PORT: NAME (or [NAME, NAME]), defaults.seed: NUMBER";
+const FORMS: &str = "allowed: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME (or [NAME, NAME]), defaults.seed=NUMBER, defaults.device=NAME";
+const SWEEP_FORMS: &str = "allowed: STAGE.with.PARAM: VALUE, STAGE.use: NAME, STAGE.in.PORT: NAME (or [NAME, NAME]), defaults.seed: NUMBER, defaults.device: NAME";
 
 /// One parsed override: the path in the document and the value.
 #[derive(Debug, PartialEq)]
@@ -63,7 +61,7 @@ impl Override {
 fn document_path(key: &str, forms: &str) -> Result<Vec<String>> {
     let parts: Vec<&str> = key.split('.').collect();
     let path: Vec<&str> = match parts[..] {
-        ["defaults", "seed"] => parts,
+        ["defaults", "seed" | "device"] => parts,
         [name, "use"] => vec!["stages", name, "use"],
         [name, "in", port] => vec!["stages", name, "in", port],
         [name, "with", ref params @ ..] if !params.is_empty() => [&["stages", name, "with"], params].concat(),
@@ -121,6 +119,7 @@ mod tests {
         expect("plan.with.x.y=[1, two]", "stages: { plan: { use: a, with: { x: { y: [1, two] } } } }");
         expect("plan.use=b", "stages: { plan: { use: b } }");
         expect("plan.in.models=[p, q]", "stages: { plan: { use: a, in: { models: [p, q] } } }");
+        expect("defaults.device=cuda", "{ stages: { plan: { use: a } }, defaults: { device: cuda } }");
         expect("defaults.seed=3", "{ stages: { plan: { use: a } }, defaults: { seed: 3 } }");
     }
 
@@ -144,7 +143,7 @@ mod tests {
         fails("plan.remove=1", "did you mean `plan.with.remove`");
         fails("plan.with.x", "has no `=`");
         fails("plam.with.x=1", "did you mean `plan`");
-        fails("defaults.device=gpu", "cannot be set");
+        fails("defaults.gpu=1", "cannot be set");
         fails("plan.with.x={", "not a YAML value");
     }
 }

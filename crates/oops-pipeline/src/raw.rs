@@ -29,6 +29,7 @@ pub(crate) const DEFAULT_KEYS: &[&str] = &["seed", "device"];
 #[serde(deny_unknown_fields, default, expecting = "a mapping with the keys seed, device")]
 pub(crate) struct RawDefaults {
     pub(crate) seed: u64,
+    /// A name until [`crate::build`] has looked it up.
     pub(crate) device: Option<String>,
 }
 

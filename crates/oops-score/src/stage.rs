@@ -61,13 +61,18 @@ pub trait Scorer: Send + Sync + 'static {
     const ABOUT: &'static str;
     /// How scores compare across blocks and kinds.
     const SCALE: Scale;
-    /// What the method needs to have been measured.
+    /// What the method needs to have been measured, whatever its parameters.
     const NEEDS: Needs;
     /// Whether the method draws random numbers.
     const SEEDED: bool = false;
 
     /// The attention units that the parameters ask for.
     fn attention_unit(params: &Self::Params) -> UnitKind;
+
+    /// What the method needs to have been measured for these parameters.
+    fn needs(_params: &Self::Params) -> Needs {
+        Self::NEEDS
+    }
 
     /// Checks the parameters.
     fn check(_params: &Self::Params) -> Result<()> {
@@ -100,21 +105,22 @@ impl<S: Scorer> Stage for ScoreStage<S> {
     const SEEDED: bool = S::SEEDED;
 
     fn check(params: &S::Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
+        let needs = S::needs(params);
         let needed = [
-            ("stats", S::NEEDS.stats, "calibrate.activations"),
-            ("gradients", S::NEEDS.gradients || S::NEEDS.curvature, "calibrate.gradients"),
+            ("stats", needs.stats, "calibrate.activations"),
+            ("gradients", needs.gradients || needs.curvature, "calibrate.gradients"),
         ];
-        for (port, needs, stage) in needed {
-            bail_if(needs && !inputs.0.contains_key(port), || {
+        for (port, is_needed, stage) in needed {
+            bail_if(is_needed && !inputs.0.contains_key(port), || {
                 Fault::config(format!("`{}` needs `{port}`", S::NAME))
                     .help(format!("connect a {stage} stage: `in: {{ …, {port}: <stage> }}`"))
             })?;
         }
-        bail_if(S::NEEDS.gram && inputs.one("stats").gram == Some(false), || {
+        bail_if(needs.gram && inputs.one("stats").gram == Some(false), || {
             Fault::config(format!("`{}` needs Gram matrices, but `stats` has none", S::NAME))
                 .help("set `gram: true` on the calibrate.activations stage")
         })?;
-        bail_if(S::NEEDS.curvature && inputs.one("gradients").gram == Some(false), || {
+        bail_if(needs.curvature && inputs.one("gradients").gram == Some(false), || {
             Fault::config(format!("`{}` needs the curvature, but `gradients` has none", S::NAME))
                 .help("set `curvature: true` on the calibrate.gradients stage")
         })?;
@@ -135,11 +141,12 @@ impl<S: Scorer> Stage for ScoreStage<S> {
 
     /// Memory: a block, and of its widest site n the Gram matrix and its factor in f64; for an elimination the inverse and
     /// the weights too. Work: one factor and inverse per site, an elimination n²(n + 2·hidden).
-    fn needs(_: &S::Params, inputs: &PortFacts) -> stage::Needs {
-        let Some(dims) = inputs.one("model").model.filter(|_| S::NEEDS.gram) else { return stage::Needs::default() };
+    fn needs(params: &S::Params, inputs: &PortFacts) -> stage::Needs {
+        let needs = S::needs(params);
+        let Some(dims) = inputs.one("model").model.filter(|_| needs.gram) else { return stage::Needs::default() };
         let (sizes, hidden) = (Sizes(&dims), dims.hidden as u64);
         let (n, squares) = (sizes.widest(), dims.blocks.len() as u64 * sizes.squares());
-        let (bytes, work) = if S::NEEDS.curvature {
+        let (bytes, work) = if needs.curvature {
             (18 * n * n + 16 * n * hidden, squares * (n + 2 * hidden))
         } else {
             (10 * n * n, squares * n)
@@ -162,7 +169,7 @@ impl<S: Scorer> Stage for ScoreStage<S> {
             cx.check_cancelled()?;
             let block = checkpoint.block(l)?;
             let mut one = || -> Result<()> {
-                let view = view_of::<S>(inputs, l, widths, &block, S::attention_unit(params), dims.hidden)?;
+                let view = view_of::<S>(params, inputs, l, widths, &block, dims.hidden)?;
                 blocks.push(S::score(params, &view, &mut rng).and_then(finite)?);
                 shares.extend(S::outlier_share(params, &view)?);
                 Ok(())
@@ -183,18 +190,18 @@ impl<S: Scorer> Stage for ScoreStage<S> {
 
 /// Loads what the method needs of one block.
 fn view_of<'a, S: Scorer>(
+    params: &S::Params,
     inputs: &Inputs,
     l: usize,
     dims: &'a BlockDims,
     block: &'a Block,
-    attention: UnitKind,
     hidden: usize,
 ) -> Result<BlockView<'a>> {
-    let (needs, mut view) = (S::NEEDS, BlockView::of(dims, block));
+    let (needs, mut view) = (S::needs(params), BlockView::of(dims, block));
     if needs.stats {
         view.massive_dimensions = read_massive_dimensions(inputs.one("stats")?, l)?;
     }
-    for (site, kind) in [(Site::AttnOut, attention), (Site::MlpDown, UnitKind::FfnChannel)] {
+    for (site, kind) in [(Site::AttnOut, S::attention_unit(params)), (Site::MlpDown, UnitKind::FfnChannel)] {
         let (i, n) = (site as usize, dims.width(site));
         if needs.stats || needs.gram {
             let stats = inputs.one("stats")?;

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use oops_core::{Fault, Result, bail_if};
+use oops_core::{Device, Fault, Result, bail_if};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -38,6 +38,8 @@ impl Progress for NoProgress {
 pub struct Cx<'a> {
     /// The pipeline's seed.
     pub seed: u64,
+    /// Where forward passes compute, for a stage that says that they may ([`crate::Stage::ON_DEVICE`]).
+    pub device: Device,
     /// Files of this run: results, and checkpoints that survive a kill.
     pub work: Workdir,
     /// Where progress goes.
@@ -53,7 +55,13 @@ pub struct Cx<'a> {
 impl<'a> Cx<'a> {
     /// A context over a work folder.
     pub fn new(seed: u64, work: Workdir, progress: &'a dyn Progress, cancel: &'a AtomicBool) -> Self {
-        Self { seed, work, progress, cancel, spill: false, measured: Mutex::default() }
+        Self { seed, device: Device::Cpu, work, progress, cancel, spill: false, measured: Mutex::default() }
+    }
+
+    /// The same with [`Self::device`] set.
+    #[must_use]
+    pub fn on(self, device: Device) -> Self {
+        Self { device, ..self }
     }
 
     /// The same with [`Self::spill`] set.

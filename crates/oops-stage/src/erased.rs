@@ -22,6 +22,8 @@ pub trait AnyStage: Send + Sync {
     fn output(&self) -> Kind;
     /// See [`Stage::SEEDED`].
     fn seeded(&self) -> bool;
+    /// See [`Stage::ON_DEVICE`].
+    fn on_device(&self) -> bool;
     /// JSON Schema of the parameters.
     fn schema(&self) -> Value;
     /// Parses parameters and fills in defaults.
@@ -72,6 +74,10 @@ impl<S: Stage> AnyStage for Erased<S> {
 
     fn seeded(&self) -> bool {
         S::SEEDED
+    }
+
+    fn on_device(&self) -> bool {
+        S::ON_DEVICE
     }
 
     fn schema(&self) -> Value {

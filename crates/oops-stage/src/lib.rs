@@ -131,6 +131,9 @@ pub trait Stage: Send + Sync + 'static {
     const OUTPUT: Kind;
     /// Whether the pipeline's seed changes the output (only then is it part of the key).
     const SEEDED: bool = false;
+    /// Whether forward passes of the stage compute on the pipeline's device (only then is it part of the key); everything
+    /// else computes in host memory.
+    const ON_DEVICE: bool = false;
     /// Parameters that change no byte of the output (where something lies, how often a run is checkpointed), and so are
     /// not part of the key.
     const UNKEYED: &'static [&'static str] = &[];

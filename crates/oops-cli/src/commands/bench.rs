@@ -159,7 +159,7 @@ fn shown(name: &str, value: f64) -> String {
     match name {
         n if n.ends_with("_bytes") => size(value as u64),
         n if n.contains("seconds") => seconds(value),
-        n if n.starts_with("share") => format!("{:.1} %", 100.0 * value),
+        n if n.contains("share_of") => format!("{:.1} %", 100.0 * value),
         _ if value >= 1000.0 => format!("{value:.0}"),
         _ => format!("{value:.3}"),
     }

@@ -36,6 +36,7 @@ fn object(stage: &dyn AnyStage, whole: bool) -> Value {
         "about": stage.about(),
         "makes": stage.output(),
         "seeded": stage.seeded(),
+        "on_device": stage.on_device(),
         "inputs": stage.inputs().iter().map(port).collect::<Vec<_>>(),
         "parameters": params(stage).iter().map(Param::json).collect::<Vec<_>>(),
     });
@@ -56,6 +57,9 @@ fn describe(stage: &dyn AnyStage) -> String {
     lines.push(format!("makes: {}", stage.output()));
     if stage.seeded() {
         lines.push("depends on defaults.seed".to_owned());
+    }
+    if stage.on_device() {
+        lines.push("computes on defaults.device".to_owned());
     }
     let ports = stage.inputs().iter().map(|p| match p.arity {
         Arity::One => format!("  {}: {}", p.name, p.kind),

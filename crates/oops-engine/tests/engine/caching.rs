@@ -57,10 +57,12 @@ stages:
 }
 
 #[test]
-fn order_of_inputs_and_seed_count_only_where_they_matter() {
+fn order_of_inputs_seed_and_device_count_only_where_they_matter() {
     let bench = Bench::new(DIAMOND);
     bench.executed(&[]);
     assert_eq!(bench.executed(&["defaults.seed=7"]), ["e"], "only e is seeded");
+    assert_eq!(bench.executed(&["defaults.device=cuda"]), ["e"], "only e computes on a device");
+    assert_eq!(bench.executed(&["defaults.device=cpu"]), [""; 0]);
     assert_eq!(bench.executed(&["d.in.numbers=[c, b]"]), ["d"], "an ordered port has another key but the same bytes");
 }
 

@@ -136,6 +136,7 @@ impl Stage for Slow {
     const INPUTS: &'static [Port] = &[Port::one("number", Kind::Tokens)];
     const OUTPUT: Kind = Kind::Tokens;
     const SEEDED: bool = true;
+    const ON_DEVICE: bool = true;
 
     fn check(_: &SlowParams, _: &PortFacts, _: &[Source]) -> Result<Facts> {
         Ok(Facts::default())

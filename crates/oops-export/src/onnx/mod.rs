@@ -103,6 +103,10 @@ impl Stage for Onnx {
             Fault::config("`runtime` is not an absolute path")
                 .help("name the library file, such as libonnxruntime.so.1.32.0")
         })?;
+        bail_if(params.runtime.is_some() && params.verify == Verify::Embedded, || {
+            Fault::config("`runtime` names a library that `verify: embedded` does not use")
+                .help("set `verify: native`, or leave `runtime` out")
+        })?;
         Ok(Facts::default())
     }
 

@@ -38,7 +38,7 @@ pub fn pipeline(registry: &Registry) -> Value {
                 "additionalProperties": false,
                 "properties": {
                     "seed": { "type": "integer", "minimum": 0, "default": 0, "description": "Seed of all stages that draw numbers." },
-                    "device": { "type": ["string", "null"], "enum": ["cpu", null], "default": "cpu", "description": "Where stages compute." },
+                    "device": { "type": ["string", "null"], "enum": ["cpu", "cuda", "metal", null], "default": "cpu", "description": "Where the forward passes of stages that say so compute." },
                 },
             },
             "stages": {

@@ -7,7 +7,7 @@ use super::{DRAFT, names, text};
 use crate::raw::VERSION;
 
 /// Keys of a `set`.
-const KEY: &str = r"^(defaults\.seed|[^.]+\.(use|in\.[^.]+|with(\.[^.]+)+))$";
+const KEY: &str = r"^(defaults\.(seed|device)|[^.]+\.(use|in\.[^.]+|with(\.[^.]+)+))$";
 
 /// The schema of a sweep file.
 pub fn sweep(registry: &Registry) -> Value {
@@ -61,7 +61,7 @@ pub fn sweep(registry: &Registry) -> Value {
             },
             "set": {
                 "type": ["object", "null"],
-                "description": "Overrides: STAGE.with.PARAM, STAGE.use, STAGE.in.PORT or defaults.seed; null drops what the pipeline gives.",
+                "description": "Overrides: STAGE.with.PARAM, STAGE.use, STAGE.in.PORT, defaults.seed or defaults.device; null drops what the pipeline gives.",
                 "propertyNames": { "pattern": KEY },
                 "patternProperties": {
                     r"^[^.]+\.use$": names(registry),
@@ -73,6 +73,7 @@ pub fn sweep(registry: &Registry) -> Value {
                         ],
                     },
                     r"^defaults\.seed$": { "type": ["integer", "null"], "minimum": 0 },
+                    r"^defaults\.device$": { "type": ["string", "null"] },
                 },
             },
         },

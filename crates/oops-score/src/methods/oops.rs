@@ -7,7 +7,8 @@
 //! with E\[x²\] > M²·median or max|x| > τ·median of their site, at most `protect_fraction` of the block's, and the attention
 //! units that own such a channel if fewer than half of them do.
 //! With statistics it also states OWL's share of outlier weights per block, which `select.qp` takes as prior.
-//! *Needs.* Gradients, curvature, Gram matrices, moments. Every part is a switch, so every part can be ablated.
+//! *Needs.* Gradients, curvature, Gram matrices, moments; with `between: fisher` and a `rank` without kfac no curvature. Every part
+//! is a switch, so every part can be ablated.
 //! *When it misleads.* Gradients on text of another domain. *Reference.* The outlier-aware selection of OOPS (Wei et al.,
 //! Neural Networks 196, 2025), of which only the abstract is public; the combination is ours.
 
@@ -75,6 +76,13 @@ pub(crate) struct Params {
     owl_multiple: f64,
 }
 
+impl Params {
+    /// Whether anything is scored by `score.kfac`.
+    fn eliminates(&self) -> bool {
+        self.between != Between::Fisher || matches!(self.rank, Rank::FisherKfac | Rank::Kfac)
+    }
+}
+
 impl Default for Params {
     fn default() -> Self {
         Self {
@@ -103,6 +111,11 @@ impl Scorer for Oops {
     const SCALE: Scale = Scale::Damage;
     const NEEDS: Needs = Needs { stats: true, gram: true, gradients: true, curvature: true };
 
+    fn needs(p: &Params) -> Needs {
+        let curvature = p.eliminates();
+        Needs { curvature, gram: curvature || matches!(p.rank, Rank::FisherObs | Rank::Obs), ..Self::NEEDS }
+    }
+
     fn attention_unit(params: &Params) -> UnitKind {
         params.attention_unit
     }
@@ -115,10 +128,7 @@ impl Scorer for Oops {
     fn score(p: &Params, view: &BlockView<'_>, _: &mut Rng) -> Result<BlockScores> {
         let part = |kind: UnitKind| -> Result<UnitScores> {
             let fisher = &view.gradients(kind.site()).squares;
-            let kfac = match (p.between, p.rank) {
-                (Between::Fisher, Rank::FisherObs | Rank::Fisher | Rank::Obs) => Vec::new(),
-                _ => view.eliminated(kind, p.damping, p.metric_damping)?,
-            };
+            let kfac = if p.eliminates() { view.eliminated(kind, p.damping, p.metric_damping)? } else { Vec::new() };
             let score = match p.between {
                 Between::FisherKfac => geometric(fisher, &kfac),
                 Between::Fisher => fisher.clone(),
@@ -198,5 +208,29 @@ mod tests {
         let s = scores(&Params { between: Between::Kfac, rank: Rank::Obs, ..p });
         near(&s.score, [130.0, 52.0, 382.5]);
         near(&s.rank, [34.0, 14.5, 112.5]);
+    }
+
+    #[test]
+    fn each_combination_needs_what_it_reads() {
+        let between = [Between::FisherKfac, Between::Fisher, Between::Kfac];
+        let rank = [Rank::FisherKfac, Rank::FisherObs, Rank::Fisher, Rank::Kfac, Rank::Obs];
+        for (between, rank) in between.into_iter().flat_map(|b| rank.map(|r| (b, r))) {
+            let p = Params { between, rank, ..Params::default() };
+            let score = |needs: Needs| {
+                let tiny = tiny();
+                let mut view = tiny.view();
+                if !needs.curvature {
+                    view.curvature = [None, None];
+                }
+                if !needs.gram {
+                    view.grams = [None, None];
+                }
+                Oops::score(&p, &view, &mut Rng::new(0, ""))
+            };
+            let needs = Oops::needs(&p);
+            assert!(score(needs).is_ok(), "{between:?} {rank:?}");
+            assert!(!needs.curvature || score(Needs { curvature: false, ..needs }).is_err(), "{between:?} {rank:?}");
+            assert!(!needs.gram || score(Needs { gram: false, ..needs }).is_err(), "{between:?} {rank:?}");
+        }
     }
 }

@@ -8,6 +8,11 @@ use plotters::prelude::*;
 use crate::{Figures, Growth};
 
 const SIZE: (u32, u32) = (760, 480);
+/// Of the labels.
+const FONT: (&str, u32) = ("sans-serif", 14);
+/// One for each series, apart in brightness too.
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(0, 60, 130), RGBColor(220, 110, 0), RGBColor(0, 140, 90), RGBColor(170, 0, 80)];
 
 /// Draws medians of [`growth`](crate::growth()) as points, and beside each series a line through its largest point with the
 /// growth of the operations.
@@ -36,12 +41,13 @@ fn draw(medians: &Figures, svg: &mut String) -> std::result::Result<(), Box<dyn 
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(56)
+        .x_label_area_size(44)
+        .y_label_area_size(64)
         .build_cartesian_2d((0.9..9.0).log_scale(), (low / 1.5..high * 1.5).log_scale())?;
-    chart.configure_mesh().light_line_style(TRANSPARENT).x_desc("times the smallest size").y_desc("seconds").draw()?;
-    for (i, (growth, points)) in Growth::ALL.into_iter().zip(&all).enumerate() {
-        let colour = Palette99::pick(i).to_rgba();
+    let mut mesh = chart.configure_mesh();
+    mesh.light_line_style(TRANSPARENT).label_style(FONT).axis_desc_style(FONT);
+    mesh.x_desc("times the smallest size").y_desc("seconds").draw()?;
+    for ((growth, points), colour) in Growth::ALL.into_iter().zip(&all).zip(COLOURS) {
         let name = format!("{}, exponent {:.2}", growth.name(), medians[&format!("{}.exponent", growth.name())]);
         let theory = points.iter().map(|p| (p.0, p.2));
         chart
@@ -50,7 +56,8 @@ fn draw(medians: &Figures, svg: &mut String) -> std::result::Result<(), Box<dyn 
             .legend(move |(x, y)| Circle::new((x + 8, y), 4, colour.filled()));
         chart.draw_series(points.iter().map(|p| Circle::new((p.0, p.1), 4, colour.filled())))?;
     }
-    chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).border_style(BLACK.mix(0.3)).draw()?;
+    let mut labels = chart.configure_series_labels();
+    labels.position(SeriesLabelPosition::UpperLeft).label_font(FONT).border_style(BLACK.mix(0.3)).draw()?;
     root.present()?;
     Ok(())
 }

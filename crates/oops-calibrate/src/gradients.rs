@@ -78,10 +78,10 @@ impl Stage for Gradients {
             heavy: true,
             memory_bytes: Some(sizes.stream(count) + block.max(sizes.embedding())),
             disk_bytes: Some((dims.blocks.len() as u64 + 3) * sizes.stream(count)),
-            // Forward; then forward again, and backward at twice that; head; half of the products y yᵀ.
+            // Forward; then forward again, and backward to inputs alone; head there and back; half of the products y yᵀ.
             work: Some(
-                4.0 * sizes.forward(tokens)
-                    + 6.0 * (count * dims.vocab as u64 * dims.hidden as u64) as f64
+                3.0 * sizes.forward(tokens)
+                    + 4.0 * (count * dims.vocab as u64 * dims.hidden as u64) as f64
                     + (count * squares * dims.blocks.len() as u64) as f64,
             ),
         }

@@ -43,7 +43,7 @@ impl Stage for Blockwise {
             memory_bytes: Some(streams + training.max(dense.embedding())),
             disk_bytes: Some(sizes.checkpoint(4) + 2 * streams),
             // The teacher's pass; per epoch forward, backward at twice that, and judging.
-            work: Some(dense.forward(tokens) + (1.0 + 4.0 * params.epochs as f64) * sizes.forward(tokens)),
+            work: Some(dense.forward(tokens) + (1.0 + 3.0 * params.epochs as f64) * sizes.forward(tokens)),
         }
     }
 

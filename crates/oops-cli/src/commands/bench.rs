@@ -103,8 +103,10 @@ fn growing(plot: Option<&Path>, repeats: &Repeats, registry: &Registry) -> Answe
     let one = || growth(models.path(), registry, &CANCEL);
     let runs = repeat(repeats.runs as usize, &mut progress(repeats), one)?;
     let report = Report::of("growth", Settings::new(), &runs);
+    // Figures first: a plot that cannot be written loses none.
+    let code = print(&report, repeats)?;
     plot.map_or(Ok(()), |path| plot_growth(&report.medians, path))?;
-    print(&report, repeats)
+    Ok(code)
 }
 
 fn default_model(folder: &Path) -> Result<PathBuf> {

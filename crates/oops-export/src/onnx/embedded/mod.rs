@@ -63,7 +63,7 @@ impl Interpreter {
         let stored = graph.initializer.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
         let reads = graph.node.iter().enumerate().flat_map(|(i, n)| n.input.iter().map(move |name| (name.clone(), i)));
         let mut last_use: BTreeMap<String, usize> = reads.collect();
-        last_use.extend(["logits".to_owned()].map(|kept| (kept, usize::MAX)));
+        last_use.insert("logits".to_owned(), usize::MAX);
         Ok(Self { graph, data, stored, last_use })
     }
 

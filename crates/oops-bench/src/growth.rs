@@ -29,7 +29,10 @@ pub enum Growth {
     Repair,
 }
 
-/// Width of the residual stream, blocks, sequences of 512 tokens.
+/// Tokens of a sequence.
+const SEQUENCE: usize = 512;
+
+/// Width of the residual stream, blocks, sequences.
 #[derive(Clone, Copy, Debug)]
 struct Size(usize, usize, usize);
 
@@ -60,10 +63,11 @@ impl Growth {
 
     /// The model and text of a calibration at `step` times the smallest size.
     fn size(self, step: usize) -> Size {
+        let grown = step * self.smallest();
         match self {
-            Self::Tokens => Size(512, 2, 4 * step),
-            Self::Depth => Size(512, step, 4),
-            Self::Width | Self::Repair => Size(256 * step, 2, 4),
+            Self::Tokens => Size(512, 2, grown / SEQUENCE),
+            Self::Depth => Size(512, grown, 4),
+            Self::Width | Self::Repair => Size(grown, 2, 4),
         }
     }
 
@@ -107,7 +111,7 @@ fn point(growth: Growth, step: usize, folder: &Path, registry: &Registry, cancel
         let seconds = figure(&found, "seconds");
         return Ok((seconds, seconds * figure(&found, "gflops")));
     }
-    let subject = Subject { model: model(folder, size)?, sequences: size.2, sequence_tokens: 512 };
+    let subject = Subject { model: model(folder, size)?, sequences: size.2, sequence_tokens: SEQUENCE };
     let runs = bench_stages(StageBench::Calibrate, &subject, registry, 1, cancel, &mut |_| ())?;
     let found = runs.into_iter().next().unwrap_or_default();
     // The pass alone: around it the stage embeds, publishes, and measures the GEMM ceiling, whatever the size.

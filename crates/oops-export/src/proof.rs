@@ -3,6 +3,8 @@
 //! A prompt is prefilled, then three tokens are decoded greedily; both programs see the same tokens (those of the model
 //! that went in) and must give the same logits at every position, within what the stored precision allows.
 
+use std::ops::Range;
+
 use oops_core::{Fault, Result, Rng, bail_if};
 use oops_model::{Checkpoint, Decoder, likeliest, values};
 use serde::{Deserialize, Serialize};
@@ -67,6 +69,15 @@ impl Proof {
         }
         let logits = logits(model, &sequences)?;
         Ok(Self { sequences, prompts, logits, vocab })
+    }
+
+    /// What a program that keeps a cache is fed of a sequence, call by call: the prompt at once, then token by token.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = (&[u32], impl Iterator<Item = Range<usize>> + use<>)> {
+        let calls = |(sequence, &prompt): (&'_ Vec<u32>, &usize)| {
+            let starts = std::iter::once(0).chain(prompt..sequence.len());
+            starts.zip(prompt..=sequence.len()).map(|(start, end)| start..end)
+        };
+        self.sequences.iter().zip(&self.prompts).map(move |pair| (pair.0.as_slice(), calls(pair)))
     }
 
     /// Logits of an export that our own readers open.

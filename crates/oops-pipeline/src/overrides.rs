@@ -3,6 +3,8 @@
 use oops_core::{Fault, Result, bail_if, nearest};
 use serde_yaml::{Mapping, Value};
 
+use crate::raw::DEFAULT_KEYS;
+
 const FORMS: &str = "allowed: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME (or [NAME, NAME]), defaults.seed=NUMBER, defaults.device=NAME";
 const SWEEP_FORMS: &str = "allowed: STAGE.with.PARAM: VALUE, STAGE.use: NAME, STAGE.in.PORT: NAME (or [NAME, NAME]), defaults.seed: NUMBER, defaults.device: NAME";
 
@@ -61,7 +63,7 @@ impl Override {
 fn document_path(key: &str, forms: &str) -> Result<Vec<String>> {
     let parts: Vec<&str> = key.split('.').collect();
     let path: Vec<&str> = match parts[..] {
-        ["defaults", "seed" | "device"] => parts,
+        ["defaults", key] if DEFAULT_KEYS.contains(&key) => parts,
         [name, "use"] => vec!["stages", name, "use"],
         [name, "in", port] => vec!["stages", name, "in", port],
         [name, "with", ref params @ ..] if !params.is_empty() => [&["stages", name, "with"], params].concat(),

@@ -76,8 +76,17 @@ pub(crate) fn bench(args: &Bench, registry: &Registry) -> Answer {
 }
 
 fn kernel(name: &'static str, settings: Settings, repeats: &Repeats, one: impl FnMut() -> Result<Figures>) -> Answer {
+    print(&repeated(name, settings, repeats, one)?, repeats)
+}
+
+fn repeated(
+    name: &'static str,
+    settings: Settings,
+    repeats: &Repeats,
+    one: impl FnMut() -> Result<Figures>,
+) -> Result<Report> {
     let runs = repeat(repeats.runs as usize, &mut progress(repeats), one)?;
-    print(&Report::of(name, settings, &runs), repeats)
+    Ok(Report::of(name, settings, &runs))
 }
 
 fn stages(name: &'static str, bench: StageBench, on: &OnModel, registry: &Registry) -> Answer {
@@ -100,9 +109,7 @@ fn stages(name: &'static str, bench: StageBench, on: &OnModel, registry: &Regist
 
 fn growing(plot: Option<&Path>, repeats: &Repeats, registry: &Registry) -> Answer {
     let models = tempfile::tempdir().map_err(|e| Fault::store(format!("no temporary folder: {e}")))?;
-    let one = || growth(models.path(), registry, &CANCEL);
-    let runs = repeat(repeats.runs as usize, &mut progress(repeats), one)?;
-    let report = Report::of("growth", Settings::new(), &runs);
+    let report = repeated("growth", Settings::new(), repeats, || growth(models.path(), registry, &CANCEL))?;
     // Figures first: a plot that cannot be written loses none.
     let code = print(&report, repeats)?;
     plot.map_or(Ok(()), |path| plot_growth(&report.medians, path))?;

@@ -91,14 +91,12 @@ impl Opened {
     /// Logits of a proof's sequences, `[Σ lengths, vocab]`: each prompt at once, then token by token.
     pub(super) fn run(&mut self, proof: &Proof, between: &dyn Fn() -> Result<()>) -> Result<Vec<f32>> {
         let mut logits = Vec::new();
-        for (sequence, &prompt) in proof.sequences.iter().zip(&proof.prompts) {
+        for (sequence, calls) in proof.calls() {
             between()?;
             let mut caches = self.empty().map_err(|e| failed("start", &e))?;
-            let mut start = 0;
-            for end in prompt..=sequence.len() {
-                let tokens = &sequence[start..end];
+            for call in calls {
+                let (tokens, end) = (&sequence[call.clone()], call.end);
                 caches = self.step(tokens, end, caches, &mut logits).map_err(|e| failed("run", &e))?;
-                start = end;
             }
         }
         Ok(logits)

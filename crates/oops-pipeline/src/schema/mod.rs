@@ -5,6 +5,7 @@
 mod params;
 mod sweep;
 
+use oops_core::Device;
 use oops_stage::{AnyStage, Arity, Port, Registry};
 use serde_json::{Map, Value, json};
 
@@ -22,6 +23,7 @@ pub fn pipeline(registry: &Registry) -> Value {
     let cases: Vec<Value> = registry.iter().map(case).collect();
     let mut defs: Map<String, Value> = registry.iter().flat_map(params::definitions).collect();
     defs.insert("stage".to_owned(), stage(registry, cases));
+    let devices: Vec<Option<&str>> = Device::ALL.map(|d| Some(d.name())).into_iter().chain([None]).collect();
     json!({
         "$schema": DRAFT,
         "title": "oops pipeline",
@@ -38,7 +40,7 @@ pub fn pipeline(registry: &Registry) -> Value {
                 "additionalProperties": false,
                 "properties": {
                     "seed": { "type": "integer", "minimum": 0, "default": 0, "description": "Seed of all stages that draw numbers." },
-                    "device": { "type": ["string", "null"], "enum": ["cpu", "cuda", "metal", null], "default": "cpu", "description": "Where the forward passes of stages that say so compute." },
+                    "device": { "type": ["string", "null"], "enum": devices, "default": Device::default().name(), "description": "Where the forward passes of stages that say so compute." },
                 },
             },
             "stages": {

@@ -4,7 +4,7 @@ use candle_core::{D, DType, Error, Result, Tensor};
 
 use super::{
     super::proto::NodeProto,
-    operators::{integer, number, product, softmax},
+    operators::{given, integer, joined, number, product, softmax},
 };
 
 /// What softmax does not see.
@@ -12,8 +12,7 @@ const MASKED: f32 = f32::NEG_INFINITY;
 
 /// Outputs: mixed values `[1, tokens, heads·width]`, keys and values of all tokens so far `[1, KV heads, tokens, width]`.
 pub(super) fn grouped(node: &NodeProto, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
-    let input = |i: usize| inputs.get(i).and_then(Option::as_ref);
-    let needed = |i: usize| input(i).ok_or_else(|| Error::msg(format!("input {i} of an attention is not there")));
+    let needed = |i: usize| given(node, inputs, i);
     let whole = |name: &str| integer(node, name).ok_or_else(|| Error::msg(format!("no attribute `{name}`")));
     let (heads, kv_heads) = (whole("num_heads")? as usize, whole("kv_num_heads")? as usize);
     let (past_k, past_v) = (needed(3)?, needed(4)?);
@@ -24,8 +23,8 @@ pub(super) fn grouped(node: &NodeProto, inputs: &[Option<Tensor>]) -> Result<Vec
         None => Ok(x.clone()),
     };
     let q = turned(&split(needed(0)?, heads)?)?;
-    let k = cached(past_k, &turned(&split(needed(1)?, kv_heads)?)?)?;
-    let v = cached(past_v, &split(needed(2)?, kv_heads)?)?;
+    let k = joined(&[past_k, &turned(&split(needed(1)?, kv_heads)?)?], 2)?;
+    let v = joined(&[past_v, &split(needed(2)?, kv_heads)?], 2)?;
     let (group, tokens, keys, width) = (heads / kv_heads.max(1), q.dim(2)?, k.dim(2)?, q.dim(3)?);
     // One product per KV head: its query heads' rows stand below each other.
     let wide = |x: &Tensor| x.to_dtype(DType::F32);
@@ -43,10 +42,6 @@ pub(super) fn grouped(node: &NodeProto, inputs: &[Option<Tensor>]) -> Result<Vec
 fn split(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (_, tokens, wide) = x.dims3()?;
     x.reshape((1, tokens, heads, wide / heads.max(1)))?.transpose(1, 2)?.contiguous()
-}
-
-fn cached(past: &Tensor, new: &Tensor) -> Result<Tensor> {
-    if past.elem_count() == 0 { Ok(new.clone()) } else { Tensor::cat(&[past, new], 2) }
 }
 
 /// Channel i turns with channel i + width/2, by the rows of the tables from `past` on.

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
+    ops::Range,
     path::Path,
 };
 
@@ -89,9 +90,8 @@ impl Interpreter {
     /// The inputs of every call.
     fn calls(&self, proof: &Proof) -> candle_core::Result<Vec<Call>> {
         let mut calls = Vec::new();
-        for (sequence, &prompt) in proof.sequences.iter().zip(&proof.prompts) {
-            let starts = std::iter::once(0).chain(prompt..sequence.len());
-            for (start, end) in starts.zip(prompt..=sequence.len()) {
+        for (sequence, ranges) in proof.calls() {
+            for Range { start, end } in ranges {
                 let ids: Vec<i64> = sequence[start..end].iter().map(|&t| i64::from(t)).collect();
                 let mut values = BTreeMap::from([
                     ("input_ids".to_owned(), Tensor::from_vec(ids, (1, end - start), &Device::Cpu)?),

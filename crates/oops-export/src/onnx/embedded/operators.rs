@@ -10,10 +10,7 @@ use super::{
 
 /// The outputs of a node, in order.
 pub(super) fn compute(node: &NodeProto, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
-    let input = |i: usize| {
-        let given = inputs.get(i).and_then(Option::as_ref);
-        given.ok_or_else(|| Error::msg(format!("input {i} of a {} is not there", node.op_type)))
-    };
+    let input = |i: usize| given(node, inputs, i);
     let (x, axis) = (input(0)?, integer(node, "axis"));
     let one = match node.op_type.as_str() {
         "Add" => x.broadcast_add(input(1)?),
@@ -31,7 +28,7 @@ pub(super) fn compute(node: &NodeProto, inputs: &[Option<Tensor>]) -> Result<Vec
         "Gemm" if integer(node, "transB") == Some(1) => product(x, &input(1)?.t()?),
         "Cast" => cast(x, integer(node, "to").unwrap_or(0)),
         "Where" => chosen(x, input(1)?, input(2)?),
-        "Concat" => joined(inputs, axis.unwrap_or(0)),
+        "Concat" => joined(&inputs.iter().flatten().collect::<Vec<_>>(), axis.unwrap_or(0)),
         "Gather" => gathered(x, input(1)?),
         "CumSum" => counted(x),
         "Range" => Tensor::arange(scalar(x)?, scalar(input(1)?)?, &Device::Cpu),
@@ -53,6 +50,12 @@ pub(super) fn compute(node: &NodeProto, inputs: &[Option<Tensor>]) -> Result<Vec
         other => Err(Error::msg(format!("`{other}` is not an operator that is written"))),
     };
     Ok(vec![one?])
+}
+
+/// An input that must be there.
+pub(super) fn given<'a>(node: &NodeProto, inputs: &'a [Option<Tensor>], i: usize) -> Result<&'a Tensor> {
+    let given = inputs.get(i).and_then(Option::as_ref);
+    given.ok_or_else(|| Error::msg(format!("input {i} of a {} is not there", node.op_type)))
 }
 
 /// An attribute that is a whole number.
@@ -117,10 +120,9 @@ fn chosen(condition: &Tensor, yes: &Tensor, no: &Tensor) -> Result<Tensor> {
 }
 
 /// Tensors one behind the other; those without elements add nothing.
-fn joined(inputs: &[Option<Tensor>], axis: i64) -> Result<Tensor> {
-    let all: Vec<&Tensor> = inputs.iter().flatten().collect();
+pub(super) fn joined(all: &[&Tensor], axis: i64) -> Result<Tensor> {
     let rank = all.first().map_or(0, |x| x.rank()) as i64;
-    let full: Vec<&Tensor> = all.into_iter().filter(|x| x.elem_count() > 0).collect();
+    let full: Vec<&Tensor> = all.iter().copied().filter(|x| x.elem_count() > 0).collect();
     Tensor::cat(&full, (if axis < 0 { axis + rank } else { axis }) as usize)
 }
 

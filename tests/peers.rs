@@ -46,12 +46,16 @@ fn exported(place: &Place, export: &str, with: &str) -> PathBuf {
 
 /// The same, cut for `targets`.
 fn exported_for(place: &Place, targets: &str, export: &str, with: &str) -> PathBuf {
-    let data = workspace().join("data");
-    let data = data.display();
+    exported_from(place, &workspace().join("data/model"), targets, export, with)
+}
+
+/// The same with another model.
+fn exported_from(place: &Place, model: &Path, targets: &str, export: &str, with: &str) -> PathBuf {
+    let model = model.display();
     let text = format!(
         "version: 1
 stages:
-  dense: {{ use: source.model, with: {{ path: {data}/model }} }}
+  dense: {{ use: source.model, with: {{ path: {model} }} }}
   scores: {{ use: score.magnitude, in: {{ model: dense }} }}
   plan: {{ use: select.global, in: {{ model: dense, scores: scores }}, with: {{ remove_fraction: 0.3, targets: [{targets}] }} }}
   pruned: {{ use: reconstruct.none, in: {{ model: dense, plan: plan }} }}
@@ -99,6 +103,20 @@ fn hugging_face_folders_decode_what_the_model_decodes() {
         let found = (&said["class"], &said["same"], &said["block_configs"]);
         assert_eq!(found, (&class.into(), &3.into(), &served.into()), "{said}");
     }
+}
+
+/// vLLM has attention for some head sizes only, and the embedded model's is none of them.
+#[test]
+fn vllm_decodes_what_the_model_decodes() {
+    let Some(python) = python("vllm_decodes_what_the_model_decodes", &["vllm"]) else { return };
+    let place = Place::new();
+    let model = place.path("model");
+    let to = model.to_str().expect("a plain path");
+    let made = place.oops(&["bench", "make-model", "--like", "smollm2-135m", "--blocks", "2", to]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let folder = exported_from(&place, &model, "vllm", "export.hf", "form: remote, dtype: f32");
+    let said = script(&python, "vllm.py", &folder);
+    assert_eq!((&said["class"], &said["same"]), (&"DeciLMForCausalLM".into(), &3.into()), "{said}");
 }
 
 #[test]

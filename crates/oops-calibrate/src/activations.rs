@@ -1,17 +1,21 @@
 //! `calibrate.activations`: one pass over the dense model.
 
+mod speed;
+
 use std::time::Instant;
 
 use oops_artifact::{
     Kind, ResidualStats, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file, json, outliers_file,
     write_block, write_gram,
 };
-use oops_core::{BlockDims, Device, Fault, Result, Site, bail_if};
+use oops_core::{BlockDims, Fault, Result, Site, bail_if};
 use oops_linalg::Gram;
-use oops_model::{Checkpoint, Decoder, gemm_ceiling, with_values};
-use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, Workdir, peak_rss_bytes, timed};
+use oops_model::{Checkpoint, Decoder, StreamDtype, with_values};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, Workdir, timed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use speed::Clock;
 
 use crate::{
     flops,
@@ -33,6 +37,9 @@ pub struct Params {
     heldout_fraction: f64,
     /// Tokens that go through a block together; bounds the memory for inner activations, changes no more than rounding.
     batch_tokens: usize,
+    /// Precision of the residual stream between blocks: `f32`, or `bf16` for half its memory and disk.
+    #[serde(skip_serializing_if = "StreamDtype::is_f32")]
+    stream_dtype: StreamDtype,
     /// A token is an outlier of a channel if |x| exceeds this many times the RMS of its row.
     outlier_rms: f64,
     /// A dimension of the residual stream is massive if its max|x| exceeds this many times the median RMS of all
@@ -48,6 +55,7 @@ impl Default for Params {
             gram: true,
             heldout_fraction: 0.1,
             batch_tokens: 4096,
+            stream_dtype: StreamDtype::F32,
             outlier_rms: 6.0,
             massive_ratio: 100.0,
             owl_multiple: 5.0,
@@ -100,10 +108,11 @@ impl Stage for Activations {
         let grams = if params.gram { 4 * sizes.squares() } else { 0 };
         let pass = sizes.block() + sizes.inner(batch) + 2 * grams + 2 * MOMENT_BYTES * 2 * sizes.widest();
         let lengths = vec![tokens.sequence_tokens; tokens.sequences];
+        let stream = params.stream_dtype.of(sizes.stream(count));
         Needs {
             heavy: true,
-            memory_bytes: Some(sizes.stream(count) + pass.max(sizes.embedding())),
-            disk_bytes: Some(2 * sizes.stream(count) + dims.blocks.len() as u64 * grams),
+            memory_bytes: Some(stream + pass.max(sizes.embedding())),
+            disk_bytes: Some(2 * stream + dims.blocks.len() as u64 * grams),
             work: Some(flops::of_pass(&dims, &lengths, params.gram)),
         }
     }
@@ -116,9 +125,9 @@ impl Stage for Activations {
         let decoder = Decoder::new(checkpoint.config(), tokens.sequences.iter().map(Vec::len).max().unwrap_or(0))?;
         // In memory, nobody would read it.
         let mut embedded = cx.spill.then(|| Passage::open(cx, None, stream(0))).transpose()?;
-        let mut keep = |batch: &mut Batch| embedded.as_mut().map_or(Ok(()), |file| file.store(batch));
-        let mut batches =
-            hidden::embed(&checkpoint, &decoder, &tokens, params.period(), params.batch_tokens, &mut keep)?;
+        let mut keep = |batch: &mut Batch| embedded.as_mut().map_or(Ok(()), |file| file.keep(batch));
+        let sizes = (params.period(), params.batch_tokens);
+        let mut batches = hidden::embed(&checkpoint, &decoder, &tokens, sizes, params.stream_dtype, &mut keep)?;
         bail_if(!batches.iter().any(|b| b.split == Split::Fit), || {
             Fault::data("every calibration sequence is held out").help("use more sequences or a smaller fraction")
         })?;
@@ -138,7 +147,7 @@ impl Stage for Activations {
             cx.progress.advance(1);
         }
         let seconds = start.elapsed().as_secs_f64();
-        report_speed(params, &checkpoint, &batches, first, seconds, &clock, cx)?;
+        speed::report(params, &checkpoint, &batches, first, seconds, &clock, cx)?;
         let count = |s: Split| batches.iter().filter(move |b| b.split == s).flat_map(|b| b.lengths.clone());
         let info = StatsInfo {
             dims: dims.clone(),
@@ -151,16 +160,6 @@ impl Stage for Activations {
         };
         cx.work.write(SUMMARY, |path| json::write(path, &info))
     }
-}
-
-/// Seconds spent in the parts of the pass.
-#[derive(Default, Serialize)]
-struct Clock {
-    load: f64,
-    forward: f64,
-    gram: f64,
-    moments: f64,
-    write: f64,
 }
 
 /// Checkpoint of the residual stream at the input of `block`.
@@ -214,13 +213,13 @@ fn one_block(
     let mut passage = Passage::open(cx, Some(&stream(l)), stream(l + 1))?;
     for batch in batches.iter_mut() {
         cx.check_cancelled()?;
-        timed(&mut clock.load, || passage.fetch(batch))?;
+        let x = timed(&mut clock.load, || passage.fetch(batch))?;
         let (mut in_gram, mut in_moments) = (0.0, 0.0);
         let start = Instant::now();
         let split = batch.split as usize;
         // From a checkpoint file it comes to host memory.
-        let x = checkpoint.beside(&batch.x)?;
-        batch.x = decoder.block(&block, &x, &batch.lengths, &mut |site, x| {
+        let x = checkpoint.beside(&x)?;
+        let rows = decoder.block(&block, &x, &batch.lengths, &mut |site, x| {
             let acc = &mut sites[site as usize];
             with_values(x, |values| {
                 timed(&mut in_moments, || drop(acc.moments[split].add(values)));
@@ -231,8 +230,8 @@ fn one_block(
         clock.forward += start.elapsed().as_secs_f64() - in_gram - in_moments;
         clock.gram += in_gram;
         clock.moments += in_moments;
-        timed(&mut clock.moments, || residual.add(batch))?;
-        timed(&mut clock.write, || passage.store(batch))?;
+        timed(&mut clock.moments, || residual.add(batch, &rows))?;
+        timed(&mut clock.write, || passage.store(batch, &rows))?;
     }
     let stats = sites_stats(&sites);
     let residual = residual.finish(params.massive_ratio, outlier_share(&block, &stats, params.owl_multiple)?);
@@ -265,32 +264,5 @@ fn publish(
     residual.write(&cx.work, l)?;
     passage.publish()?;
     cx.work.forget(&stream(l));
-    Ok(())
-}
-
-/// Records speed beside the machine's GEMM rate, measured right after the pass, and the peak of memory.
-fn report_speed(
-    params: &Params,
-    checkpoint: &Checkpoint,
-    batches: &[Batch],
-    first: usize,
-    seconds: f64,
-    clock: &Clock,
-    cx: &Cx<'_>,
-) -> Result<()> {
-    let mut dims = checkpoint.config().dims.clone();
-    dims.blocks.drain(..first);
-    let lengths: Vec<usize> = batches.iter().flat_map(|b| b.lengths.clone()).collect();
-    let gflops = flops::of_pass(&dims, &lengths, params.gram) / seconds.max(1e-9) / 1e9;
-    cx.measure("peak_rss_bytes", peak_rss_bytes());
-    cx.measure("seconds", clock);
-    cx.measure("blocks_run", dims.blocks.len());
-    cx.measure("tokens_per_s", lengths.iter().sum::<usize>() as f64 / seconds.max(1e-9));
-    cx.measure("gflops", gflops);
-    if cx.device == Device::Cpu {
-        let ceiling = gemm_ceiling()?;
-        cx.measure("gemm_ceiling_gflops", ceiling);
-        cx.measure("share_of_gemm_ceiling", gflops / ceiling);
-    }
     Ok(())
 }

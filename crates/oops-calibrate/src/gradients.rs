@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use oops_artifact::{GradientsInfo, Kind, SUMMARY, TokenSet, json, read_losses};
 use oops_core::{Fault, Result, bail_if};
-use oops_model::Checkpoint;
+use oops_model::{Checkpoint, StreamDtype};
 use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, peak_rss_bytes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ use walk::{Clock, LOSSES, Walk};
 pub struct Params {
     /// Tokens that go through a block together; bounds the memory for inner activations, changes no more than rounding.
     batch_tokens: usize,
+    /// Precision of the residual stream and its gradient between blocks: `f32`, or `bf16` for half their memory and disk.
+    #[serde(skip_serializing_if = "StreamDtype::is_f32")]
+    stream_dtype: StreamDtype,
     /// Also keep every sequence's gradient of every unit (sequences × units numbers).
     per_sequence: bool,
     /// Also keep the curvature behind each site (`score.kfac` needs it): hidden² / 2 numbers per site.
@@ -39,7 +42,7 @@ pub struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        Self { batch_tokens: 2048, per_sequence: false, curvature: true }
+        Self { batch_tokens: 2048, stream_dtype: StreamDtype::F32, per_sequence: false, curvature: true }
     }
 }
 
@@ -74,10 +77,11 @@ impl Stage for Gradients {
         // Of both sites; eight bytes an entry cover the sum and, beside it, the packed half that is written.
         let squares = if params.curvature { 2 * (dims.hidden * dims.hidden) as u64 } else { 0 };
         let block = sizes.block() + 2 * sizes.inner(batch) + 8 * squares;
+        let stream = params.stream_dtype.of(sizes.stream(count));
         Needs {
             heavy: true,
-            memory_bytes: Some(sizes.stream(count) + block.max(sizes.embedding())),
-            disk_bytes: Some((dims.blocks.len() as u64 + 3) * sizes.stream(count)),
+            memory_bytes: Some(stream + block.max(sizes.embedding())),
+            disk_bytes: Some((dims.blocks.len() as u64 + 3) * stream),
             // Forward; then forward again, and backward to inputs alone; head there and back; half of the products y yᵀ.
             work: Some(
                 3.0 * sizes.forward(tokens)

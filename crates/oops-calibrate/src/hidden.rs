@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use oops_artifact::{Split, TokenBatch, TokenSet};
 use oops_core::{Fault, Result};
-use oops_model::{Checkpoint, Decoder, TensorReader, TensorWriter, matrix};
+use oops_model::{Checkpoint, Decoder, StreamDtype, TensorReader, TensorWriter};
 use oops_stage::{Cx, Workdir};
 
 /// Sequences that go through a block together.
@@ -17,20 +17,27 @@ pub(crate) struct Batch {
     pub(crate) sequences: Vec<u32>,
     /// Tokens of each sequence.
     pub(crate) lengths: Vec<usize>,
-    /// Residual stream, one row per token; no rows while they lie in a file only.
+    /// Residual stream, one row per token, as it is kept; no rows while they lie in a file only.
     pub(crate) x: Tensor,
+    /// How the rows are kept.
+    pub(crate) dtype: StreamDtype,
 }
 
 impl Batch {
     /// Takes the rows from the next place in a file.
     pub(crate) fn fetch(&mut self, file: &mut TensorReader) -> Result<()> {
-        self.x = file.read((self.lengths.iter().sum::<usize>(), self.width()))?;
+        self.x = file.read((self.lengths.iter().sum::<usize>(), self.width()), self.x.dtype())?;
         Ok(())
+    }
+
+    /// The rows in f32.
+    pub(crate) fn rows(&self) -> Result<Tensor> {
+        StreamDtype::widened(&self.x)
     }
 
     /// Drops the rows.
     pub(crate) fn clear(&mut self) -> Result<()> {
-        self.x = matrix(Vec::new(), 0, self.width())?;
+        self.x = self.dtype.empty(self.width())?;
         Ok(())
     }
 
@@ -60,13 +67,20 @@ impl<'a> Passage<'a> {
         Ok(Self { work: &cx.work, name, to: TensorWriter::create(&part)?, part, from, spill: cx.spill })
     }
 
-    /// Makes sure that the batch's rows are in memory.
-    pub(crate) fn fetch(&mut self, batch: &mut Batch) -> Result<()> {
-        self.from.as_mut().map_or(Ok(()), |file| batch.fetch(file))
+    /// The batch's rows, read first if they lie in a file.
+    pub(crate) fn fetch(&mut self, batch: &mut Batch) -> Result<Tensor> {
+        self.from.as_mut().map_or(Ok(()), |file| batch.fetch(file))?;
+        batch.rows()
     }
 
     /// Takes the batch's new rows.
-    pub(crate) fn store(&mut self, batch: &mut Batch) -> Result<()> {
+    pub(crate) fn store(&mut self, batch: &mut Batch, rows: &Tensor) -> Result<()> {
+        batch.x = batch.dtype.narrowed(rows)?;
+        self.keep(batch)
+    }
+
+    /// Takes the batch with the rows that it has.
+    pub(crate) fn keep(&mut self, batch: &mut Batch) -> Result<()> {
         self.to.write(&batch.x)?;
         if self.spill { batch.clear() } else { Ok(()) }
     }
@@ -86,18 +100,19 @@ impl<'a> Passage<'a> {
     }
 }
 
-/// Embeds a token set in the batches of [`TokenSet::batches`]; `done` gets every one when it is made.
+/// Embeds a token set in the batches that [`TokenSet::batches`] makes of the two numbers; `done` gets every one when it is made.
 pub(crate) fn embed(
     checkpoint: &Checkpoint,
     decoder: &Decoder,
     tokens: &TokenSet,
-    period: usize,
-    batch_tokens: usize,
+    (period, batch_tokens): (usize, usize),
+    dtype: StreamDtype,
     done: &mut dyn FnMut(&mut Batch) -> Result<()>,
 ) -> Result<Vec<Batch>> {
     let embedding = checkpoint.embedding()?;
     let embedded = |TokenBatch { split, sequences, lengths, ids }: TokenBatch| {
-        let mut batch = Batch { split, sequences, lengths, x: decoder.embed(&embedding, &ids)? };
+        let x = dtype.narrowed(&decoder.embed(&embedding, &ids)?)?;
+        let mut batch = Batch { split, sequences, lengths, x, dtype };
         done(&mut batch)?;
         Ok(batch)
     };

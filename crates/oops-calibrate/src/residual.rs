@@ -4,6 +4,7 @@
 //! Activations in Large Language Models, arXiv 2402.17762). The limits here are relative to medians, so that they mean
 //! the same in every block and model.
 
+use candle_core::Tensor;
 use oops_artifact::{ResidualStats, SiteStats, Split};
 use oops_core::{Result, Site};
 use oops_linalg::stats::{count_above_mean, median};
@@ -23,9 +24,9 @@ impl Residual {
         Self { moments: Split::ALL.map(|_| Moments::new(hidden, outlier_rms)), tokens: Vec::new() }
     }
 
-    /// Adds the stream of a batch.
-    pub(crate) fn add(&mut self, batch: &Batch) -> Result<()> {
-        let energies = with_values(&batch.x, |x| self.moments[batch.split as usize].add(x))?;
+    /// Adds the rows behind a batch.
+    pub(crate) fn add(&mut self, batch: &Batch, rows: &Tensor) -> Result<()> {
+        let energies = with_values(rows, |x| self.moments[batch.split as usize].add(x))?;
         let places = batch.sequences.iter().zip(&batch.lengths).flat_map(|(&s, &n)| (0..n as u32).map(move |t| (s, t)));
         self.tokens.extend(places.zip(energies).map(|((s, t), energy)| (s, t, energy as f32)));
         Ok(())
@@ -63,7 +64,7 @@ pub(crate) fn outlier_share(block: &Block, stats: &[(Site, SiteStats)], multiple
 
 #[cfg(test)]
 mod tests {
-    use oops_model::matrix;
+    use oops_model::{StreamDtype, matrix};
 
     use super::*;
 
@@ -75,7 +76,9 @@ mod tests {
         x[31 * hidden + 5] = 1000.0;
         let mut residual = Residual::new(hidden, 6.0);
         let x = matrix(x, tokens, hidden).unwrap();
-        residual.add(&Batch { split: Split::Fit, sequences: vec![3, 7], lengths: vec![30, 20], x }).unwrap();
+        let (sequences, lengths) = (vec![3, 7], vec![30, 20]);
+        let batch = Batch { split: Split::Fit, sequences, lengths, x: x.clone(), dtype: StreamDtype::F32 };
+        residual.add(&batch, &x).unwrap();
         let found = residual.finish(100.0, 0.25);
         assert_eq!((found.massive_dimensions, found.massive_tokens), (vec![5], vec![31]));
         assert_eq!((found.tokens[31].0, found.tokens[31].1, found.outlier_share), (7, 1, 0.25));

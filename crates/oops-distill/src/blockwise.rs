@@ -31,7 +31,7 @@ impl Stage for Blockwise {
 
     /// Memory: both residual streams; of the block in training weights, gradients, both moments, the best and the candidate,
     /// beside the dense block; the activations of one batch and their gradients. Disk: the weights (f32 at most), and the
-    /// streams twice.
+    /// streams twice, or three times if they spill.
     fn needs(params: &Params, inputs: &PortFacts) -> Needs {
         let Some((student, teacher, tokens)) = pair::facts(inputs) else { return Needs::HEAVY };
         let (sizes, dense) = (Sizes(&student), Sizes(&teacher));
@@ -41,7 +41,7 @@ impl Stage for Blockwise {
         Needs {
             heavy: true,
             memory_bytes: Some(streams + training.max(dense.embedding())),
-            disk_bytes: Some(sizes.checkpoint(4) + 2 * streams),
+            disk_bytes: Some(sizes.checkpoint(4) + 3 * streams),
             // The teacher's pass; per epoch forward, backward at twice that, and judging.
             work: Some(dense.forward(tokens) + (1.0 + 3.0 * params.epochs as f64) * sizes.forward(tokens)),
         }

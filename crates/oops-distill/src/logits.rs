@@ -47,7 +47,8 @@ impl Stage for Logits {
         Ok(inputs.one("student"))
     }
 
-    /// The file's description, as numbers. Disk: the weights (f32 at most) and two checkpoints of weights and moments.
+    /// The file's description, as numbers. Disk: the weights (f32 at most), two checkpoints of weights and moments, and
+    /// the teacher's states, twice if they spill.
     fn needs(params: &Params, inputs: &PortFacts) -> Needs {
         let Some((student, teacher, tokens)) = pair::facts(inputs) else { return Needs::HEAVY };
         let (sizes, weights) = (Sizes(&student), 4 * student.decoder_params());
@@ -61,7 +62,7 @@ impl Stage for Logits {
         Needs {
             heavy: true,
             memory_bytes: Some(4 * weights + sizes.stream(tokens.count()) + activations + logits + heads),
-            disk_bytes: Some(sizes.checkpoint(4) + 2 * 3 * weights),
+            disk_bytes: Some(sizes.checkpoint(4) + 2 * 3 * weights + 2 * sizes.stream(tokens.count())),
             // The teacher's pass; per epoch forward, backward at twice that, and judging.
             work: Some(Sizes(&teacher).forward(tokens) + 4.0 * params.epochs as f64 * training),
         }

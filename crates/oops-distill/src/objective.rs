@@ -12,7 +12,7 @@ use rayon::prelude::*;
 /// Targets of one sequence.
 pub(crate) struct Target<'a> {
     /// y, `[T, hidden]`.
-    pub(crate) y: &'a Tensor,
+    pub(crate) y: Tensor,
     /// w, one per token.
     pub(crate) weights: &'a [f32],
 }
@@ -43,7 +43,7 @@ pub(crate) fn weighted(energies: &[f64], weights: &[f32]) -> f64 {
 
 /// Σ_t w_t‖f_t − y_t‖² of one sequence, f `[T, hidden]`.
 pub(crate) fn error(f: &Tensor, target: &Target<'_>) -> Result<f64> {
-    let width = width(target.y)?;
+    let width = width(&target.y)?;
     bail_if(f.dims() != target.y.dims(), || Fault::internal("output and target differ in shape"))?;
     let row = |((f, y), w): ((&[f32], &[f32]), &f32)| {
         f.iter().zip(y).map(|(f, y)| f64::from(f - y).powi(2)).sum::<f64>() * f64::from(*w)
@@ -51,7 +51,7 @@ pub(crate) fn error(f: &Tensor, target: &Target<'_>) -> Result<f64> {
     let rows = |f: &[f32], y: &[f32]| -> Vec<f64> {
         f.par_chunks(width).zip(y.par_chunks(width)).zip(target.weights.par_iter()).map(row).collect()
     };
-    Ok(with_values(f, |f| with_values(target.y, |y| rows(f, y)))??.iter().sum())
+    Ok(with_values(f, |f| with_values(&target.y, |y| rows(f, y)))??.iter().sum())
 }
 
 /// Loss of a batch f `[N, hidden]`, whose sequences lie one after another in the order of `targets`, divided by `scale`,
@@ -62,7 +62,7 @@ pub(crate) fn loss(f: &Tensor, targets: &[Target<'_>], scale: f64) -> Result<(f6
     let mut gradient = values(f)?;
     let (mut total, mut rest) = (0.0, gradient.as_mut_slice());
     for target in targets {
-        let width = width(target.y)?;
+        let width = width(&target.y)?;
         bail_if(target.y.dims() != [target.weights.len(), width], || Fault::internal("a target differs in shape"))?;
         let (mine, others) = rest.split_at_mut(target.y.elem_count());
         rest = others;
@@ -75,7 +75,7 @@ pub(crate) fn loss(f: &Tensor, targets: &[Target<'_>], scale: f64) -> Result<(f6
             }
             sum * f64::from(*w)
         };
-        let rows: Vec<f64> = with_values(target.y, |y| {
+        let rows: Vec<f64> = with_values(&target.y, |y| {
             mine.par_chunks_mut(width).zip(y.par_chunks(width)).zip(target.weights.par_iter()).map(row).collect()
         })?;
         total += rows.iter().sum::<f64>();
@@ -109,7 +109,7 @@ mod tests {
     fn the_gradient_is_that_of_the_error() {
         let y = matrix(vec![1.0, 2.0, 3.0, 4.0], 2, 2).unwrap();
         let f = matrix(vec![1.5, 2.0, 1.0, 5.0], 2, 2).unwrap();
-        let target = || Target { y: &y, weights: &[1.0, 0.5] };
+        let target = || Target { y: y.clone(), weights: &[1.0, 0.5] };
         // 0.25 + 0.5·(4 + 1) = 2.75.
         assert!((error(&f, &target()).unwrap() - 2.75).abs() < 1e-12);
         let (value, gradient) = loss(&f, &[target()], 2.0).unwrap();

@@ -3,7 +3,8 @@
 use candle_core::Tensor;
 use oops_artifact::TokenSet;
 use oops_core::{Fault, Result, bail_if};
-use oops_model::{Block, Checkpoint, Decoder};
+use oops_model::{Block, Checkpoint, Decoder, Shelf};
+use oops_stage::{Cx, Workdir};
 
 /// Indices of the sequences that are trained on, and of those that only judge.
 pub(crate) struct Split {
@@ -30,15 +31,28 @@ impl Split {
     }
 }
 
-/// The embeddings of a token set: `[T, hidden]` for each sequence.
-pub(crate) fn embed(checkpoint: &Checkpoint, decoder: &Decoder, tokens: &TokenSet) -> Result<Vec<Tensor>> {
+/// The embeddings of a token set: `[T, hidden]` for each sequence. They lie in the file `name` if the run spills.
+pub(crate) fn embed(
+    checkpoint: &Checkpoint,
+    decoder: &Decoder,
+    tokens: &TokenSet,
+    name: &str,
+    cx: &Cx<'_>,
+) -> Result<Shelf> {
     let embedding = checkpoint.embedding()?;
-    tokens.sequences.iter().map(|ids| decoder.embed(&embedding, ids)).collect()
+    let mut shelf = Shelf::new(cx.spill.then(|| cx.work.path(&Workdir::state(name))))?;
+    tokens.sequences.iter().try_for_each(|ids| shelf.push(decoder.embed(&embedding, ids)?))?;
+    Ok(shelf)
 }
 
-/// `block` on every sequence of `x`, one at a time: what a sequence gives then never depends on its neighbours.
-pub(crate) fn advance(decoder: &Decoder, block: &Block, x: &[Tensor]) -> Result<Vec<Tensor>> {
-    x.iter().map(|x| decoder.block(block, x, &[x.dims()[0]], &mut |_, _| Ok(()))).collect()
+/// `block` on one sequence: what it gives then never depends on its neighbours.
+pub(crate) fn through(decoder: &Decoder, block: &Block, x: &Tensor) -> Result<Tensor> {
+    decoder.block(block, x, &[x.dims()[0]], &mut |_, _| Ok(()))
+}
+
+/// Puts what `block` gives for every sequence of `from` on the shelf `to`; without `from`, of `to` itself.
+pub(crate) fn advance(decoder: &Decoder, block: &Block, from: Option<&Shelf>, to: &mut Shelf) -> Result<()> {
+    (0..to.len()).try_for_each(|i| to.set(i, through(decoder, block, &from.unwrap_or(to).get(i)?)?))
 }
 
 #[cfg(test)]

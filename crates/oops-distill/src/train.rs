@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use oops_core::{Class, Result, Rng};
-use oops_model::{Block, DType, Decoder};
+use oops_model::{Block, DType, Decoder, Shelf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     objective::{self, Target},
     order,
     schedule::Schedule,
-    streams::{Split, advance},
+    streams::{Split, through},
     trainable::Trainable,
 };
 
@@ -35,8 +35,8 @@ pub(crate) struct Recipe {
 
 /// Inputs x and targets y of a block, and what follows from them.
 pub(crate) struct Data<'a> {
-    x: &'a [Tensor],
-    y: &'a [Tensor],
+    x: &'a Shelf,
+    y: &'a Shelf,
     weights: Vec<Vec<f32>>,
     split: &'a Split,
     /// mean w‖y‖² over the tokens that are trained on.
@@ -47,8 +47,8 @@ pub(crate) struct Data<'a> {
 
 impl<'a> Data<'a> {
     /// Token weights with `kappa` (see [`objective`]); the median is that of the tokens trained on.
-    pub(crate) fn new(x: &'a [Tensor], y: &'a [Tensor], split: &'a Split, kappa: f64) -> Result<Self> {
-        let energies = y.iter().map(objective::energies).collect::<Result<Vec<_>>>()?;
+    pub(crate) fn new(x: &'a Shelf, y: &'a Shelf, split: &'a Split, kappa: f64) -> Result<Self> {
+        let energies = (0..y.len()).map(|i| objective::energies(&y.get(i)?)).collect::<Result<Vec<_>>>()?;
         let median = objective::median(split.fit.iter().flat_map(|&i| energies[i].iter().copied()));
         let weights: Vec<_> = energies.iter().map(|e| objective::token_weights(e, median, kappa)).collect();
         let total = |part: &[usize]| part.iter().map(|&i| objective::weighted(&energies[i], &weights[i])).sum::<f64>();
@@ -58,16 +58,14 @@ impl<'a> Data<'a> {
         Ok(Self { x, y, weights, split, scale, heldout_energy })
     }
 
-    fn target(&self, i: usize) -> Target<'_> {
-        Target { y: &self.y[i], weights: &self.weights[i] }
+    fn target(&self, i: usize) -> Result<Target<'_>> {
+        Ok(Target { y: self.y.get(i)?, weights: &self.weights[i] })
     }
 
     /// Relative error of `block` on the held-out sequences; 0 where there is nothing to reproduce and nothing comes.
     fn heldout_error(&self, decoder: &Decoder, block: &Block) -> Result<f64> {
-        let x: Vec<Tensor> = self.split.heldout.iter().map(|&i| self.x[i].clone()).collect();
-        let f = advance(decoder, block, &x)?;
-        let errors = self.split.heldout.iter().zip(&f).map(|(&i, f)| objective::error(f, &self.target(i)));
-        let total = errors.sum::<Result<f64>>()?;
+        let error = |&i: &usize| objective::error(&through(decoder, block, &self.x.get(i)?)?, &self.target(i)?);
+        let total = self.split.heldout.iter().map(error).sum::<Result<f64>>()?;
         Ok(if total == 0.0 { 0.0 } else { total / self.heldout_energy })
     }
 
@@ -216,9 +214,9 @@ impl Trainer<'_> {
 
     /// One step on a batch of sequences; its loss, or `None` if loss or gradient are not finite.
     fn step(&self, trainable: &Trainable, adam: &mut AdamW, batch: &[usize], rate: f64) -> Result<Option<f64>> {
-        let x: Vec<&Tensor> = batch.iter().map(|&i| &self.data.x[i]).collect();
+        let x = batch.iter().map(|&i| self.data.x.get(i)).collect::<Result<Vec<_>>>()?;
         let x = Tensor::cat(&x, 0).map_err(fault)?;
-        let targets: Vec<Target<'_>> = batch.iter().map(|&i| self.data.target(i)).collect();
+        let targets = batch.iter().map(|&i| self.data.target(i)).collect::<Result<Vec<_>>>()?;
         let lengths: Vec<usize> = targets.iter().map(|t| t.weights.len()).collect();
         let block = trainable.block()?;
         let (f, tape) = self.decoder.block_recorded(&block, &x, &lengths)?;

@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use candle_core::Tensor;
 use oops_artifact::{SUMMARY, Sink, TokenSet, json};
 use oops_core::{Fault, Result};
-use oops_model::{Checkpoint, Decoder, ModelConfig, block_file, load_tensors, save_tensors, write_block};
+use oops_model::{Checkpoint, Decoder, ModelConfig, Shelf, block_file, load_shelves, save_shelves, write_block};
 use oops_stage::{Cx, Workdir, peak_rss_bytes, timed};
 use serde::Serialize;
 
@@ -34,9 +33,9 @@ pub(crate) struct Walk<'a> {
     decoders: [Decoder; 2],
     split: Split,
     /// The student's stream x.
-    x: Vec<Tensor>,
+    x: Shelf,
     /// The teacher's stream; for the target `own_stream` unused before a block.
-    y: Vec<Tensor>,
+    y: Shelf,
     clock: Clock,
     cx: &'a Cx<'a>,
 }
@@ -53,7 +52,8 @@ impl<'a> Walk<'a> {
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         let decoders = [Decoder::new(student.config(), longest)?, Decoder::new(teacher.config(), longest)?];
         let split = Split::new(tokens.sequences.len(), params.heldout_fraction)?;
-        let (x, y) = (embed(&student, &decoders[0], tokens)?, embed(&teacher, &decoders[1], tokens)?);
+        let x = embed(&student, &decoders[0], tokens, "student.shelf", cx)?;
+        let y = embed(&teacher, &decoders[1], tokens, "teacher.shelf", cx)?;
         let recipe = params.recipe(student.config());
         Ok(Self { params, recipe, student, teacher, decoders, split, x, y, clock: Clock::default(), cx })
     }
@@ -68,8 +68,8 @@ impl<'a> Walk<'a> {
             return Ok(blocks);
         }
         let Some(last) = (0..finished).rev().find(|&l| work.is_done(&streams_file(l))) else { return Ok(0) };
-        let y = if self.params.target == TargetStream::TeacherStream { &mut self.y[..] } else { &mut [] };
-        load_tensors(&work.path(&streams_file(last)), self.x.iter_mut().chain(y))?;
+        let y = (self.params.target == TargetStream::TeacherStream).then_some(&mut self.y);
+        load_shelves(&work.path(&streams_file(last)), [&mut self.x].into_iter().chain(y))?;
         Ok(last + 1)
     }
 
@@ -77,8 +77,8 @@ impl<'a> Walk<'a> {
     pub(crate) fn block(&mut self, l: usize) -> Result<()> {
         let (block, dense) =
             timed(&mut self.clock.load, || Ok::<_, Fault>((self.student.block(l)?, self.teacher.block(l)?)))?;
-        let before = if self.params.target == TargetStream::OwnStream { &self.x } else { &self.y };
-        self.y = timed(&mut self.clock.teacher, || advance(&self.decoders[1], &dense, before))?;
+        let from = (self.params.target == TargetStream::OwnStream).then_some(&self.x);
+        timed(&mut self.clock.teacher, || advance(&self.decoders[1], &dense, from, &mut self.y))?;
         drop(dense);
         let trainer = Trainer {
             decoder: &self.decoders[0],
@@ -87,13 +87,13 @@ impl<'a> Walk<'a> {
         };
         let mut tick = || self.cx.check_cancelled();
         let (block, report) = timed(&mut self.clock.train, || trainer.run(l, &block, self.cx.seed, &mut tick))?;
-        self.x = timed(&mut self.clock.student, || advance(&self.decoders[0], &block, &self.x))?;
+        timed(&mut self.clock.student, || advance(&self.decoders[0], &block, None, &mut self.x))?;
         let start = Instant::now();
         // The report goes first: a finished shard always has one.
         self.cx.work.file(&report_file(l), &mut |path| json::write(path, &report))?;
         self.cx.work.write(&block_file(l), |path| write_block(path, l, &block, &self.recipe.dtype))?;
-        let y = if self.params.target == TargetStream::TeacherStream { &self.y[..] } else { &[] };
-        self.cx.work.write(&streams_file(l), |path| save_tensors(path, self.x.iter().chain(y)))?;
+        let y = (self.params.target == TargetStream::TeacherStream).then_some(&self.y);
+        self.cx.work.write(&streams_file(l), |path| save_shelves(path, [&self.x].into_iter().chain(y)))?;
         if l > 0 {
             self.cx.work.forget(&streams_file(l - 1));
         }
@@ -103,7 +103,7 @@ impl<'a> Walk<'a> {
 
     /// Records seconds, speed and memory of the blocks that this run has done.
     pub(crate) fn measure(&self, blocks_run: usize) {
-        let per_epoch: usize = self.split.fit.iter().map(|&i| self.x[i].dims()[0]).sum();
+        let per_epoch: usize = self.split.fit.iter().map(|&i| self.x.rows(i)).sum();
         let tokens = per_epoch * self.params.epochs * blocks_run;
         self.cx.measure("seconds", &self.clock);
         self.cx.measure("blocks_run", blocks_run);
@@ -115,7 +115,7 @@ impl<'a> Walk<'a> {
     pub(crate) fn summarise(&self, method: &str, config: &ModelConfig) -> Result<()> {
         let report = |l: usize| json::read::<Report>(&self.cx.work.path(&report_file(l)));
         let reports = (0..config.dims.blocks.len()).map(report).collect::<Result<Vec<_>>>()?;
-        let tokens = |part: &[usize]| part.iter().map(|&i| self.x[i].dims()[0]).sum::<usize>();
+        let tokens = |part: &[usize]| part.iter().map(|&i| self.x.rows(i)).sum::<usize>();
         let summary = serde_json::json!({
             "method": method,
             "dims": config.dims,

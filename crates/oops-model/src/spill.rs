@@ -1,5 +1,5 @@
-//! Tensors in a raw file, for checkpoints of what lies between two blocks: little-endian f32, one after the other,
-//! without a header, since whoever reads them knows their shapes.
+//! Tensors in a raw file, for checkpoints of what lies between two blocks: little-endian f32 or bf16, one after the other,
+//! without a header, since whoever reads them knows their shapes and types.
 
 use std::{
     fs::File,
@@ -7,12 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{Device, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
+use half::{
+    bf16,
+    slice::{HalfBitsSliceExt, HalfFloatSliceExt as _},
+};
 use oops_core::{Fault, Result, bail_if};
 
 use crate::{lift::Lift, with_values};
 
-/// Writes the values of f32 tensors.
+/// Writes the values of f32 or bf16 tensors.
 pub fn save_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
     let mut file = TensorWriter::create(path)?;
     tensors.into_iter().try_for_each(|t| file.write(t))?;
@@ -32,10 +36,15 @@ impl TensorWriter {
         Ok(Self { file: BufWriter::new(file), path: path.to_owned() })
     }
 
-    /// Appends the values of an f32 tensor.
+    /// Appends the values of an f32 or bf16 tensor.
     pub fn write(&mut self, tensor: &Tensor) -> Result<()> {
         let Self { file, path } = self;
-        with_values(tensor, |v| file.write_all(bytemuck::cast_slice(v)).map_err(|e| Fault::writing(path, &e)))?
+        let mut write = |bytes: &[u8]| file.write_all(bytes).map_err(|e| Fault::writing(path, &e));
+        if tensor.dtype() == DType::BF16 {
+            let values = tensor.flatten_all().and_then(|t| t.to_vec1::<bf16>()).lift()?;
+            return write(bytemuck::cast_slice(values.reinterpret_cast()));
+        }
+        with_values(tensor, |v| write(bytemuck::cast_slice(v)))?
     }
 
     /// Hands everything to the system.
@@ -57,12 +66,20 @@ impl TensorReader {
         Ok(Self { file, path: path.to_owned() })
     }
 
-    /// The next tensor, of this shape.
-    pub fn read(&mut self, shape: impl Into<Shape>) -> Result<Tensor> {
+    /// The next tensor, of this shape and type: f32 or bf16.
+    pub fn read(&mut self, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
         let shape = shape.into();
-        let mut values = vec![0.0_f32; shape.elem_count()];
-        let read = self.file.read_exact(bytemuck::cast_slice_mut(&mut values));
-        read.map_err(|e| Fault::reading(&self.path, &e))?;
+        let count = shape.elem_count();
+        let Self { file, path } = self;
+        let mut read = |bytes: &mut [u8]| file.read_exact(bytes).map_err(|e| Fault::reading(path, &e));
+        if dtype == DType::BF16 {
+            let mut values = vec![0_u16; count];
+            read(bytemuck::cast_slice_mut(&mut values))?;
+            let values: &[bf16] = HalfBitsSliceExt::reinterpret_cast(values.as_slice());
+            return Tensor::from_slice(values, shape, &Device::Cpu).lift();
+        }
+        let mut values = vec![0.0_f32; count];
+        read(bytemuck::cast_slice_mut(&mut values))?;
         Tensor::from_vec(values, shape, &Device::Cpu).lift()
     }
 
@@ -87,11 +104,11 @@ pub fn load_slices<'a>(path: &Path, slices: impl IntoIterator<Item = &'a mut [f3
     at_end(&mut file, path)
 }
 
-/// Replaces the values of f32 tensors by those of a file that [`save_tensors`] wrote for tensors of the same shapes.
+/// Replaces the values of tensors by those of a file that [`save_tensors`] wrote for tensors of the same shapes and types.
 pub fn load_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = &'a mut Tensor>) -> Result<()> {
     let mut file = TensorReader::open(path)?;
     for tensor in tensors {
-        *tensor = file.read(tensor.shape())?;
+        *tensor = file.read(tensor.shape(), tensor.dtype())?;
     }
     file.finish()
 }
@@ -123,6 +140,13 @@ mod tests {
         assert!(load_slices(&path, [flat[0].as_mut_slice()]).is_err());
         save_slices(&path, flat.iter().map(Vec::as_slice)).unwrap();
         load_tensors(&path, &mut back).unwrap();
+        let mut half = [back[1].to_dtype(DType::BF16).unwrap(), back[0].to_dtype(DType::BF16).unwrap()];
+        save_tensors(&path, &half).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * 6);
+        half[1] = half[1].zeros_like().unwrap();
+        load_tensors(&path, &mut half).unwrap();
+        assert_eq!(half[1].dtype(), DType::BF16);
+        assert_eq!(values(&half[1].to_dtype(DType::F32).unwrap()).unwrap(), [1.0, 2.0, 3.0, 4.0]);
         std::fs::remove_file(path).unwrap();
     }
 }

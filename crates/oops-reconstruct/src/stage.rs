@@ -58,7 +58,7 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
     }
 
     /// Memory: a block dense and cut, the embedding that is written at the end; of one site its Gram matrices, factors in f64 and, on the pruned stream, kept inputs
-    /// beside the residual stream. Disk: the weights (f32 at most), and the stream twice.
+    /// beside the residual stream. Disk: the weights (f32 at most), the stream twice, and what spills.
     fn needs(params: &R::Params, inputs: &PortFacts) -> Needs {
         let Some(dims) = inputs.one("model").model else { return Needs::HEAVY };
         let (options, sizes) = (R::options(params), Sizes(&dims));
@@ -78,7 +78,7 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
             (true, Some(tokens)) => {
                 let streams = if options.target == Target::Own { 1 } else { 2 } * sizes.stream(tokens.count());
                 let kept = 4 * n * tokens.count();
-                needs(memory + streams + kept, disk + 2 * streams, solving + sizes.forward(tokens))
+                needs(memory + streams + kept, disk + 3 * streams + kept, solving + sizes.forward(tokens))
             }
         }
     }

@@ -9,8 +9,8 @@ use candle_core::Tensor;
 use oops_artifact::{Artifact, Split, TokenBatch, TokenSet};
 use oops_core::{Fault, Result, Site, bail_if};
 use oops_linalg::stats::median;
-use oops_model::{Block, Checkpoint, Decoder, load_tensors, matrix, save_tensors, slice_block, with_values};
-use oops_stage::{Workdir, timed};
+use oops_model::{Block, Decoder, Shelf, load_shelves, matrix, save_shelves, slice_block, with_values};
+use oops_stage::{Cx, Workdir, timed};
 
 use crate::{
     forward::{columns, fault, project, site_input, without_attention},
@@ -29,10 +29,6 @@ const PERIOD: usize = 10;
 struct Batch {
     split: Split,
     lengths: Vec<usize>,
-    /// The pruned model's residual stream, one row per token.
-    x: Tensor,
-    /// The dense model's, where the target needs it.
-    dense: Option<Tensor>,
 }
 
 /// The residual streams between two modules.
@@ -42,11 +38,20 @@ pub(crate) struct Walk<'a> {
     kappa: f64,
     decoder: Decoder,
     batches: Vec<Batch>,
+    /// The pruned model's residual stream, one row per token, batch by batch.
+    x: Shelf,
+    /// The dense model's, where the target needs it.
+    dense: Option<Shelf>,
 }
 
-/// Checkpoint of the residual streams behind block `l`.
+/// Checkpoint of the residual streams behind block `l`: first the whole of the pruned one.
 fn streams_file(l: usize) -> String {
-    Workdir::state(&format!("streams-{l:03}.bin"))
+    Workdir::state(&format!("walk-{l:03}.bin"))
+}
+
+/// A shelf in memory, or in the file `name` if the run spills.
+fn shelf(cx: &Cx<'_>, name: &str) -> Result<Shelf> {
+    Shelf::new(cx.spill.then(|| cx.work.path(&Workdir::state(name))))
 }
 
 impl<'a> Walk<'a> {
@@ -59,8 +64,10 @@ impl<'a> Walk<'a> {
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         bail_if(longest == 0, || Fault::data("there are no calibration tokens"))?;
         let decoder = Decoder::new(job.checkpoint.config(), longest)?;
-        let batches = embed(job.checkpoint, &decoder, &tokens, target != Target::Own)?;
-        let mut walk = Self { job, target, kappa, decoder, batches };
+        let x = shelf(cx, "pruned.shelf")?;
+        let dense = (target != Target::Own).then(|| shelf(cx, "dense.shelf")).transpose()?;
+        let mut walk = Self { job, target, kappa, decoder, batches: Vec::new(), x, dense };
+        walk.embed(&tokens)?;
         let first = walk.resume(blocks)?;
         cx.progress.advance(first as u64);
         let mut seconds = Vec::new();
@@ -79,8 +86,7 @@ impl<'a> Walk<'a> {
             return Ok(blocks);
         }
         let Some(last) = (0..finished).rev().find(|&l| work.is_done(&streams_file(l))) else { return Ok(0) };
-        let tensors = self.batches.iter_mut().flat_map(|b| std::iter::once(&mut b.x).chain(&mut b.dense));
-        load_tensors(&work.path(&streams_file(last)), tensors)?;
+        load_shelves(&work.path(&streams_file(last)), [&mut self.x].into_iter().chain(&mut self.dense))?;
         Ok(last + 1)
     }
 
@@ -102,8 +108,7 @@ impl<'a> Walk<'a> {
             seconds.push(time);
         }
         job.write(l, &block, &reports)?;
-        let tensors = self.batches.iter().flat_map(|b| std::iter::once(&b.x).chain(&b.dense));
-        job.cx.work.write(&streams_file(l), |path| save_tensors(path, tensors))?;
+        job.cx.work.write(&streams_file(l), |path| save_shelves(path, [&self.x].into_iter().chain(&self.dense)))?;
         if l > 0 {
             job.cx.work.forget(&streams_file(l - 1));
         }
@@ -112,7 +117,7 @@ impl<'a> Walk<'a> {
 
     /// The kept columns of a module's input, batch by batch, and its statistics if something of the module goes. The
     /// dense stream, where there is one, moves behind the module.
-    fn inputs(&mut self, l: usize, site: Site, dense: &Block) -> Result<(Vec<Tensor>, Option<Gather>)> {
+    fn inputs(&mut self, l: usize, site: Site, dense: &Block) -> Result<(Shelf, Option<Gather>)> {
         let kept = self.job.kept(l, site);
         let half = |b: &Block| if site == Site::MlpDown { without_attention(b) } else { Ok(b.clone()) };
         // Channels in front of a site are written in the output's precision too.
@@ -121,32 +126,48 @@ impl<'a> Walk<'a> {
         let outputs = (self.target != Target::Own).then(|| layer.weight.dim(0)).transpose().map_err(fault)?;
         let width = dense.dims.width(site);
         let mut gather = (kept.len() < width).then(|| Gather::new(width, outputs));
-        let mut inputs = Vec::with_capacity(self.batches.len());
-        for batch in &mut self.batches {
+        let mut inputs = shelf(self.job.cx, "inputs.shelf")?;
+        for (i, batch) in self.batches.iter().enumerate() {
             self.job.cx.check_cancelled()?;
-            let x = site_input(&self.decoder, &front, &batch.x, &batch.lengths, site)?;
+            let mut stream = self.x.get(i)?;
+            let x = site_input(&self.decoder, &front, &stream, &batch.lengths, site)?;
             let mut shift = None;
-            if let Some(stream) = &mut batch.dense {
-                let theirs = site_input(&self.decoder, &dense_front, stream, &batch.lengths, site)?;
+            if let Some(dense) = &mut self.dense {
+                let before = dense.get(i)?;
+                let theirs = site_input(&self.decoder, &dense_front, &before, &batch.lengths, site)?;
                 let output = project(&theirs, layer)?;
-                shift = Some(beyond(self.target, &output, &project(&x, layer)?, stream, &batch.x)?);
-                *stream = (&*stream + output).map_err(fault)?;
+                shift = Some(beyond(self.target, &output, &project(&x, layer)?, &before, &stream)?);
+                stream = (before + output).map_err(fault)?;
+                dense.set(i, stream.clone())?;
             }
             if let Some(gather) = &mut gather {
-                let weights = token_roots(batch.dense.as_ref().unwrap_or(&batch.x), self.kappa)?;
+                let weights = token_roots(&stream, self.kappa)?;
                 let shift = shift.map(|d| weighted(&d, weights.as_ref())).transpose()?;
                 let shift = shift.as_ref().map(oops_model::values).transpose()?;
                 with_values(&weighted(&x, weights.as_ref())?, |x| gather.add(batch.split, x, shift.as_deref()))??;
             }
-            inputs.push(columns(&x, &kept)?);
+            inputs.push(columns(&x, &kept)?)?;
         }
         Ok((inputs, gather))
     }
 
     /// Moves the pruned stream behind a module.
-    fn advance(&mut self, inputs: &[Tensor], layer: &oops_model::Linear) -> Result<()> {
-        for (batch, input) in self.batches.iter_mut().zip(inputs) {
-            batch.x = (&batch.x + project(input, layer)?).map_err(fault)?;
+    fn advance(&mut self, inputs: &Shelf, layer: &oops_model::Linear) -> Result<()> {
+        for i in 0..self.x.len() {
+            let moved = self.x.get(i)? + project(&inputs.get(i)?, layer)?;
+            self.x.set(i, moved.map_err(fault)?)?;
+        }
+        Ok(())
+    }
+
+    /// Embeds the tokens.
+    fn embed(&mut self, tokens: &TokenSet) -> Result<()> {
+        let embedding = self.job.checkpoint.embedding()?;
+        for TokenBatch { split, lengths, ids, .. } in tokens.batches(PERIOD, BATCH_TOKENS) {
+            let x = self.decoder.embed(&embedding, &ids)?;
+            self.dense.iter_mut().try_for_each(|dense| dense.push(x.clone()))?;
+            self.x.push(x)?;
+            self.batches.push(Batch { split, lengths });
         }
         Ok(())
     }
@@ -179,16 +200,6 @@ fn beyond(target: Target, output: &Tensor, own: &Tensor, dense: &Tensor, x: &Ten
         Target::Own | Target::Dense => Ok(d),
         Target::Residual => (dense - x).and_then(|gap| d + gap).map_err(fault),
     }
-}
-
-/// Embeds a token set, twice where the dense stream is needed too.
-fn embed(checkpoint: &Checkpoint, decoder: &Decoder, tokens: &TokenSet, both: bool) -> Result<Vec<Batch>> {
-    let embedding = checkpoint.embedding()?;
-    let embedded = |TokenBatch { split, lengths, ids, .. }: TokenBatch| {
-        let x = decoder.embed(&embedding, &ids)?;
-        Ok(Batch { split, lengths, dense: both.then(|| x.clone()), x })
-    };
-    tokens.batches(PERIOD, BATCH_TOKENS).into_iter().map(embedded).collect()
 }
 
 #[cfg(test)]

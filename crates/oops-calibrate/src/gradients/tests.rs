@@ -10,7 +10,7 @@ use oops_model::{Block, Decoder, autograd, vector};
 use oops_stage::{NoProgress, Workdir};
 
 use super::{
-    tiny::{Folder, LENGTHS, checkpoint, loss, masked, run, run_spilling, token_set, tokens},
+    tiny::{Folder, LENGTHS, PARAMS, checkpoint, loss, masked, run, run_spilling, token_set, tokens},
     *,
 };
 
@@ -146,8 +146,8 @@ fn an_interrupted_pass_goes_on_to_the_same_bytes() {
     // With streams in memory or on disk before the stop, and after it.
     for (stop, how) in (0..7).flat_map(|stop| (0..4).map(move |how| (stop, how))) {
         let work = folder.join(&format!("stopped-{stop}-{how}"));
-        run_spilling(&model, &tokens, &work, Some(stop), how & 1 > 0).1.unwrap_err();
-        let (resumed, outcome) = run_spilling(&model, &tokens, &work, None, how & 2 > 0);
+        run_spilling(&PARAMS, &model, &tokens, &work, Some(stop), how & 1 > 0).1.unwrap_err();
+        let (resumed, outcome) = run_spilling(&PARAMS, &model, &tokens, &work, None, how & 2 > 0);
         outcome.unwrap();
         assert_eq!(resumed.tree, whole.tree, "stopped after {stop}, {how}");
     }
@@ -157,6 +157,27 @@ fn an_interrupted_pass_goes_on_to_the_same_bytes() {
         run(&model, &tokens, &work, Some(stop)).1.unwrap_err();
     }
     assert_eq!(run(&model, &tokens, &work, None).0.tree, whole.tree);
+}
+
+#[test]
+fn a_stream_in_bf16_gives_nearly_the_same_wherever_it_lies() {
+    let folder = Folder::new("bf16");
+    let (model, tokens) = (checkpoint(&folder), tokens());
+    let half = Params { stream_dtype: StreamDtype::Bf16, ..PARAMS };
+    let (exact, outcome) = run(&model, &tokens, &folder.join("f32"), None);
+    outcome.unwrap();
+    let [held, spilled] = [false, true].map(|spill| {
+        let work = folder.join(&format!("spill-{spill}"));
+        run_spilling(&half, &model, &tokens, &work, Some(3), !spill).1.unwrap_err();
+        run_spilling(&half, &model, &tokens, &work, None, spill).0
+    });
+    assert!(held.tree == spilled.tree && held.tree != exact.tree);
+    for (l, kind) in (0..model.config().dims.blocks.len()).flat_map(|l| UnitKind::ALL.map(|kind| (l, kind))) {
+        let [exact, rounded] = [&exact, &held].map(|a| read_gradients(a, l, kind).unwrap().1);
+        let total: f64 = exact.iter().sum();
+        let off: f64 = exact.iter().zip(&rounded).map(|(a, b)| (a - b).abs()).sum();
+        assert!(off > 0.0 && off < 0.1 * total, "block {l}, {kind}: {off} of {total}");
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use candle_core::Tensor;
 use oops_artifact::{Artifact, Kind, TokenSet, TokensInfo};
 use oops_core::{BlockDims, Digest, ModelDims, Result, Rng, Site, UnitKind};
 use oops_model::{
-    Block, Checkpoint, DType, Decoder, Family, Linear, ModelConfig, Rope, RopeScaling, hf_config, hf_index, matrix,
-    shard_contents, vector, with_values, write_block, write_outer,
+    Block, Checkpoint, DType, Decoder, Family, Linear, ModelConfig, Rope, RopeScaling, StreamDtype, hf_config,
+    hf_index, matrix, shard_contents, vector, with_values, write_block, write_outer,
 };
 use oops_stage::{Cx, Progress, Workdir};
 
@@ -119,16 +119,18 @@ pub(super) fn tokens() -> TokenSet {
     token_set(LENGTHS.iter().map(|&n| (0..n).map(|_| rng.below(VOCAB) as u32).collect()).collect())
 }
 
-/// What every run uses.
-const PARAMS: Params = Params { batch_tokens: 16, per_sequence: true, curvature: true };
+/// What every run uses, but for one.
+pub(super) const PARAMS: Params =
+    Params { batch_tokens: 16, stream_dtype: StreamDtype::F32, per_sequence: true, curvature: true };
 
 /// One run in `work`; the artifact so far and how it ended.
 pub(super) fn run(model: &Checkpoint, tokens: &TokenSet, work: &Path, stop: Option<u64>) -> (Artifact, Result<()>) {
-    run_spilling(model, tokens, work, stop, false)
+    run_spilling(&PARAMS, model, tokens, work, stop, false)
 }
 
-/// The same, with streams on disk if `spill`.
+/// The same with other parameters, with streams on disk if `spill`.
 pub(super) fn run_spilling(
+    params: &Params,
     model: &Checkpoint,
     tokens: &TokenSet,
     work: &Path,
@@ -138,7 +140,7 @@ pub(super) fn run_spilling(
     let cancel = AtomicBool::new(stop == Some(0));
     let progress = StopAfter { steps: AtomicU64::new(0), stop: stop.unwrap_or(u64::MAX), cancel: &cancel };
     let cx = Cx::new(0, Workdir::open(work).unwrap(), &progress, &cancel).spilling(spill);
-    let outcome = pass(&PARAMS, model, tokens, &cx);
+    let outcome = pass(params, model, tokens, &cx);
     let finished = cx.work.finish();
     (Artifact { kind: Kind::Gradients, tree: finished.tree, paths: finished.fresh }, outcome)
 }

@@ -68,8 +68,9 @@ impl<'a> Walk<'a> {
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         let decoder = Decoder::new(checkpoint.config(), longest)?;
         let mut embedded = Passage::open(cx, None, input(0))?;
-        let mut keep = |batch: &mut Batch| embedded.store(batch);
-        let stream = hidden::embed(checkpoint, &decoder, tokens, 0, params.batch_tokens, &mut keep)?;
+        let mut keep = |batch: &mut Batch| embedded.keep(batch);
+        let sizes = (0, params.batch_tokens);
+        let stream = hidden::embed(checkpoint, &decoder, tokens, sizes, params.stream_dtype, &mut keep)?;
         let (mut gradient, embedded, clock) = (stream.clone(), Some(embedded), Clock::default());
         gradient.iter_mut().try_for_each(Batch::clear)?;
         Ok(Self { params, checkpoint, tokens, cx, decoder, embedded, stream, gradient, clock })
@@ -137,10 +138,10 @@ impl<'a> Walk<'a> {
             let mut passage = Passage::open(self.cx, Some(&input(l)), input(l + 1))?;
             for batch in &mut self.stream {
                 self.cx.check_cancelled()?;
-                timed(&mut self.clock.files, || passage.fetch(batch))?;
-                let step = || self.decoder.block(&block, &batch.x, &batch.lengths, &mut |_, _| Ok(()));
-                batch.x = timed(&mut self.clock.forward, step).map_err(|f| f.at(format!("block {l}")))?;
-                timed(&mut self.clock.files, || passage.store(batch))?;
+                let x = timed(&mut self.clock.files, || passage.fetch(batch))?;
+                let step = || self.decoder.block(&block, &x, &batch.lengths, &mut |_, _| Ok(()));
+                let rows = timed(&mut self.clock.forward, step).map_err(|f| f.at(format!("block {l}")))?;
+                timed(&mut self.clock.files, || passage.store(batch, &rows))?;
             }
             timed(&mut self.clock.files, || passage.publish())?;
             self.cx.progress.advance(1);
@@ -160,11 +161,11 @@ impl<'a> Walk<'a> {
             self.cx.check_cancelled()?;
             timed(&mut self.clock.files, || batch.fetch(&mut inputs))?;
             let ids: Vec<u32> = sequences.by_ref().take(batch.lengths.len()).flatten().copied().collect();
-            let step = || self.decoder.next_token_grad(&norm, &head, &batch.x, &ids, &batch.lengths);
-            let (loss, x) = timed(&mut self.clock.head, step)?;
-            gradient.x = x;
+            let x = batch.rows()?;
+            let step = || self.decoder.next_token_grad(&norm, &head, &x, &ids, &batch.lengths);
+            let (loss, rows) = timed(&mut self.clock.head, step)?;
             batch.clear()?;
-            timed(&mut self.clock.files, || passage.store(gradient))?;
+            timed(&mut self.clock.files, || passage.store(gradient, &rows))?;
             losses.extend(loss);
         }
         inputs.finish()?;
@@ -185,9 +186,10 @@ impl<'a> Walk<'a> {
         let mut collector = Collector::new(block.dims).with_curvature(self.params.curvature, hidden);
         for (batch, gradient) in self.stream.iter_mut().zip(&mut self.gradient) {
             self.cx.check_cancelled()?;
-            timed(&mut self.clock.files, || {
-                passage.fetch(gradient)?;
-                batch.fetch(&mut inputs)
+            let (x, dy) = timed(&mut self.clock.files, || {
+                let dy = passage.fetch(gradient)?;
+                batch.fetch(&mut inputs)?;
+                Ok((batch.rows()?, dy))
             })?;
             let (mut both, mut in_sums) = (0.0, 0.0);
             let mut tap = |site, a: &[f32], da: &[f32], dy: &[f32]| {
@@ -196,12 +198,12 @@ impl<'a> Walk<'a> {
                     collector.add_outputs(site, dy)
                 })
             };
-            let step = || self.decoder.block_grad(&block, &batch.x, &batch.lengths, &gradient.x, &mut tap);
-            gradient.x = timed(&mut both, step)?;
+            let step = || self.decoder.block_grad(&block, &x, &batch.lengths, &dy, &mut tap);
+            let rows = timed(&mut both, step)?;
             self.clock.sums += in_sums;
             self.clock.backward += both - in_sums;
             batch.clear()?;
-            timed(&mut self.clock.files, || passage.store(gradient))?;
+            timed(&mut self.clock.files, || passage.store(gradient, &rows))?;
         }
         inputs.finish()?;
         let (work, per_sequence, tokens) = (&self.cx.work, self.params.per_sequence, self.tokens.tokens());

@@ -138,16 +138,21 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
     let inputs = inputs_in(root.path(), &perturbed(&teacher_blocks()));
     let recipe = params(json!({ "epochs": 2 }));
     let whole = distil(root.path(), "whole", &inputs, &recipe, &NoProgress).unwrap();
-    for stop in [1, 2] {
-        let name = format!("stopped-{stop}");
+    // With streams in memory or on disk before the stop, and after it.
+    for (stop, how) in (1..3).flat_map(|stop| (0..4).map(move |how| (stop, how))) {
+        let name = format!("stopped-{stop}-{how}");
         let cancel = AtomicBool::new(false);
         let progress = StopAfter { done: AtomicU64::new(0), blocks: stop, cancel: &cancel };
-        let cx = Cx::new(5, Workdir::open(root.path().join(&name)).unwrap(), &progress, &cancel);
+        let work = || Workdir::open(root.path().join(&name)).unwrap();
+        let cx = Cx::new(5, work(), &progress, &cancel).spilling(how & 1 > 0);
         assert!(Blockwise::run(&recipe, &inputs, &cx).is_err());
         // What a kill leaves half-written is not in the journal.
         std::fs::write(root.path().join(&name).join("state/streams-002.part"), b"torn").unwrap();
-        let resumed = distil(root.path(), &name, &inputs, &recipe, &NoProgress).unwrap();
-        assert_eq!(resumed.tree, whole.tree, "stopped after {stop}");
+        let never = AtomicBool::new(false);
+        let cx = Cx::new(5, work(), &NoProgress, &never).spilling(how & 2 > 0);
+        Blockwise::run(&recipe, &inputs, &cx).unwrap();
+        assert_eq!(model_of(&cx.work).tree, whole.tree, "stopped after {stop}, {how}");
+        assert!(!root.path().join(&name).join("state/student.shelf").exists());
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use candle_core::Tensor;
 use oops_artifact::TokenSet;
 use oops_core::{Class, Result, Rng};
-use oops_model::{Block, Checkpoint, DType, Decoder};
+use oops_model::{Block, Checkpoint, DType, Decoder, Shelf};
 use oops_stage::Cx;
 
 use super::{
@@ -25,7 +24,7 @@ pub(crate) struct Fit<'a> {
     pub(super) student: Student,
     pub(super) adam: AdamW,
     /// The states that the teacher's head sees, of every sequence.
-    teacher: Vec<Tensor>,
+    teacher: Shelf,
     pub(crate) split: Split,
     pub(crate) dtype: DType,
     pub(crate) report: Report,
@@ -141,7 +140,7 @@ impl<'a> Fit<'a> {
     fn step(&mut self, batch: &[usize], rate: f64) -> Result<bool> {
         let start = Instant::now();
         let sequences: Vec<&[u32]> = batch.iter().map(|&i| self.tokens.sequences[i].as_slice()).collect();
-        let teacher = stack(&batch.iter().map(|&i| &self.teacher[i]).collect::<Vec<_>>())?;
+        let teacher = stack(&batch.iter().map(|&i| self.teacher.get(i)).collect::<Result<Vec<_>>>()?)?;
         let (loss, gradients) = self.student.gradients(&sequences, &teacher)?;
         if !loss.is_finite() {
             return Ok(false);
@@ -176,7 +175,7 @@ impl<'a> Fit<'a> {
 
     /// Mean divergence per held-out token.
     fn judge(&self, blocks: &[Block]) -> Result<f64> {
-        let one = |&i: &usize| self.student.divergence(blocks, &self.tokens.sequences[i], &self.teacher[i]);
+        let one = |&i: &usize| self.student.divergence(blocks, &self.tokens.sequences[i], &self.teacher.get(i)?);
         let total = self.split.heldout.iter().map(one).sum::<Result<f64>>()?;
         Ok(total / self.tokens(&self.split.heldout).max(1) as f64)
     }

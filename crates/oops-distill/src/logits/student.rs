@@ -106,7 +106,7 @@ struct Pass {
 }
 
 /// The states of several sequences one after another.
-pub(crate) fn stack(states: &[&Tensor]) -> Result<Tensor> {
+pub(crate) fn stack(states: &[Tensor]) -> Result<Tensor> {
     Tensor::cat(states, 0).map_err(fault)
 }
 

@@ -116,17 +116,21 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
     let recipe = params(json!({ "epochs": 2 }));
     let whole = distil(root.path(), "whole", &inputs, &recipe, &NoProgress).unwrap();
     // 18 steps per epoch, evaluations after 9, 18, …: before the first checkpoint, between two, and after a best.
-    for stop in [3, 13, 22] {
-        let name = format!("stopped-{stop}");
+    // With the teacher's states in memory or on disk before the stop, and after it.
+    for (stop, how) in [(3, 0), (13, 1), (22, 2), (22, 3)] {
+        let name = format!("stopped-{stop}-{how}");
         let cancel = AtomicBool::new(false);
         let progress = StopAfter { done: AtomicU64::new(0), steps: stop, cancel: &cancel };
-        let cx = Cx::new(5, Workdir::open(root.path().join(&name)).unwrap(), &progress, &cancel);
+        let work = || Workdir::open(root.path().join(&name)).unwrap();
+        let cx = Cx::new(5, work(), &progress, &cancel).spilling(how & 1 > 0);
         assert!(Logits::run(&recipe, &inputs, &cx).is_err());
         // What a kill leaves half-written is not in the journal, and other intervals change nothing.
         std::fs::write(root.path().join(&name).join("state/weights-000030.part"), b"torn").unwrap();
         let other = params(json!({ "epochs": 2, "checkpoint_steps": 7 }));
-        let resumed = distil(root.path(), &name, &inputs, &other, &NoProgress).unwrap();
-        assert_eq!(resumed.tree, whole.tree, "stopped after {stop}");
+        let never = AtomicBool::new(false);
+        let cx = Cx::new(5, work(), &NoProgress, &never).spilling(how & 2 > 0);
+        Logits::run(&other, &inputs, &cx).unwrap();
+        assert_eq!(model_of(&cx.work).tree, whole.tree, "stopped after {stop}, {how}");
     }
 }
 

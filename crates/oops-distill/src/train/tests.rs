@@ -19,11 +19,17 @@ fn automatic(config: &ModelConfig, block: &Block, x: &[Tensor], y: &[Tensor], sc
     let f = autograd::block_forward(config, &watched.unwrap(), &Tensor::stack(x, 0).unwrap()).unwrap();
     let f = f.flatten_to(1).unwrap();
     let weights: Vec<Vec<f32>> = y.iter().map(|y| vec![1.0; y.dims()[0]]).collect();
-    let targets: Vec<_> = y.iter().zip(&weights).map(|(y, weights)| Target { y, weights }).collect();
+    let targets: Vec<_> = y.iter().zip(&weights).map(|(y, weights)| Target { y: y.clone(), weights }).collect();
     let (loss, gradient) = objective::loss(&f, &targets, scale).unwrap();
     // The derivative of ⟨f, gradient⟩ by f is the gradient.
     let grads = (&f * gradient).and_then(|p| p.sum_all()?.backward()).unwrap();
     (loss, vars.iter().map(|v| grads.get(v).unwrap().clone()).collect())
+}
+
+fn shelf(tensors: &[Tensor]) -> Shelf {
+    let mut shelf = Shelf::new(None).unwrap();
+    tensors.iter().for_each(|t| shelf.push(t.clone()).unwrap());
+    shelf
 }
 
 fn worst(a: &Tensor, b: &Tensor) -> f32 {
@@ -58,7 +64,8 @@ fn a_step_descends_along_the_automatic_gradient() {
     let noise = |seed| testkit::noise(&[12, 16], seed, 1.0);
     let (x, y) = ([noise(1), noise(2), noise(3)], [noise(4), noise(5), noise(6)]);
     let split = Split { fit: vec![0, 1], heldout: vec![2] };
-    let trainer = trainer(&decoder, &recipe, Data::new(&x, &y, &split, 0.0).unwrap());
+    let (xs, ys) = (shelf(&x), shelf(&y));
+    let trainer = trainer(&decoder, &recipe, Data::new(&xs, &ys, &split, 0.0).unwrap());
     let trainable = Trainable::new(&block, None, &mut Rng::new(1, "x")).unwrap();
     let mut adam = AdamW::new(trainable.tensors(), recipe.clip);
     let loss = trainer.step(&trainable, &mut adam, &[0, 1], 1e-3).unwrap().unwrap();
@@ -104,7 +111,8 @@ fn step_speed() {
     let x = [noise(1), noise(2), noise(3)];
     let y = [noise(4), noise(5), noise(6)];
     let split = Split { fit: vec![0, 1], heldout: vec![2] };
-    let trainer = trainer(&decoder, &recipe, Data::new(&x, &y, &split, 10.0).unwrap());
+    let (xs, ys) = (shelf(&x), shelf(&y));
+    let trainer = trainer(&decoder, &recipe, Data::new(&xs, &ys, &split, 10.0).unwrap());
     let trainable = Trainable::new(&block, None, &mut Rng::new(1, "x")).unwrap();
     let mut adam = AdamW::new(trainable.tensors(), recipe.clip);
     let ours = best(|| assert!(trainer.step(&trainable, &mut adam, &[0, 1], 1e-5).unwrap().is_some()));

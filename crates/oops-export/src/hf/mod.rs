@@ -155,7 +155,9 @@ impl Plan {
             notes.push("every block is padded with zeros to the widest: same function, no smaller; for checks only");
         }
         if self.is_served() {
-            notes.push("vLLM has a class of this name: `vllm serve this-folder` (with `--trust-remote-code` for remote code); oops has not run it there");
+            notes.push(
+                "vLLM has a class of this name: `vllm serve this-folder` (with `--trust-remote-code` for remote code)",
+            );
         }
         Target {
             form: format!("a Hugging Face folder, {}", self.described()),

@@ -7,7 +7,7 @@ use std::{
 
 use oops_artifact::{Kind, SUMMARY, json};
 use oops_core::{BlockPlan, Plan};
-use oops_model::{block_file, values};
+use oops_model::{Checkpoint, block_file, values};
 use oops_stage::{Cx, Facts, Inputs, NoProgress, PortFacts, Progress, Stage};
 use serde_json::{Value, json};
 
@@ -184,16 +184,21 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
     for target in ["own", "residual"] {
         let recipe = params(json!({ "target": target }));
         let whole = run(root.path(), &format!("whole-{target}"), &inputs, &recipe, &NoProgress).unwrap();
-        for stop in [1, 2] {
-            let name = format!("stopped-{target}-{stop}");
+        // With streams in memory or on disk before the stop, and after it.
+        for (stop, how) in (1..3).flat_map(|stop| (0..4).map(move |how| (stop, how))) {
+            let name = format!("stopped-{target}-{stop}-{how}");
             let cancel = AtomicBool::new(false);
             let progress = StopAfter { done: AtomicU64::new(0), blocks: stop, cancel: &cancel };
-            let cx = Cx::new(5, Workdir::open(root.path().join(&name)).unwrap(), &progress, &cancel);
+            let work = || Workdir::open(root.path().join(&name)).unwrap();
+            let cx = Cx::new(5, work(), &progress, &cancel).spilling(how & 1 > 0);
             assert!(Ridge::run(&recipe, &inputs, &cx).is_err());
             // What a kill leaves half-written is not in the journal.
-            std::fs::write(root.path().join(&name).join("state/streams-002.part"), b"torn").unwrap();
-            let resumed = run(root.path(), &name, &inputs, &recipe, &NoProgress).unwrap();
-            assert_eq!(resumed.tree, whole.tree, "stopped after {stop}");
+            std::fs::write(root.path().join(&name).join("state/walk-002.part"), b"torn").unwrap();
+            let never = AtomicBool::new(false);
+            let cx = Cx::new(5, work(), &NoProgress, &never).spilling(how & 2 > 0);
+            Ridge::run(&recipe, &inputs, &cx).unwrap();
+            assert_eq!(artifact(Kind::Model, &cx.work).tree, whole.tree, "stopped after {stop}, {how}");
+            assert!(!root.path().join(&name).join("state/pruned.shelf").exists());
         }
     }
 }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use oops_artifact::TokenSet;
 use oops_core::{Fault, Result, bail_if};
 use oops_model::{Block, Checkpoint, Decoder, Shelf};
-use oops_stage::{Cx, Workdir};
+use oops_stage::Cx;
 
 /// Indices of the sequences that are trained on, and of those that only judge.
 pub(crate) struct Split {
@@ -40,7 +40,7 @@ pub(crate) fn embed(
     cx: &Cx<'_>,
 ) -> Result<Shelf> {
     let embedding = checkpoint.embedding()?;
-    let mut shelf = Shelf::new(cx.spill.then(|| cx.work.path(&Workdir::state(name))))?;
+    let mut shelf = Shelf::new(cx.spill_file(name))?;
     tokens.sequences.iter().try_for_each(|ids| shelf.push(decoder.embed(&embedding, ids)?))?;
     Ok(shelf)
 }

@@ -27,7 +27,6 @@ impl StreamDtype {
     }
 
     /// Whether nothing is rounded. Parameters leave this out, so that keys are those of versions that had no choice.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub fn is_f32(&self) -> bool {
         *self == Self::F32
     }

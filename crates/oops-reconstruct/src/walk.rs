@@ -10,7 +10,7 @@ use oops_artifact::{Artifact, Split, TokenBatch, TokenSet};
 use oops_core::{Fault, Result, Site, bail_if};
 use oops_linalg::stats::median;
 use oops_model::{Block, Decoder, Shelf, load_shelves, matrix, save_shelves, slice_block, with_values};
-use oops_stage::{Cx, Workdir, timed};
+use oops_stage::{Workdir, timed};
 
 use crate::{
     forward::{columns, fault, project, site_input, without_attention},
@@ -49,11 +49,6 @@ fn streams_file(l: usize) -> String {
     Workdir::state(&format!("walk-{l:03}.bin"))
 }
 
-/// A shelf in memory, or in the file `name` if the run spills.
-fn shelf(cx: &Cx<'_>, name: &str) -> Result<Shelf> {
-    Shelf::new(cx.spill.then(|| cx.work.path(&Workdir::state(name))))
-}
-
 impl<'a> Walk<'a> {
     /// Repairs every block, or what an earlier, killed run has left.
     pub(crate) fn run(job: &'a Job<'a>, tokens: &Artifact, options: &Options) -> Result<Vec<Seconds>> {
@@ -64,8 +59,8 @@ impl<'a> Walk<'a> {
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         bail_if(longest == 0, || Fault::data("there are no calibration tokens"))?;
         let decoder = Decoder::new(job.checkpoint.config(), longest)?;
-        let x = shelf(cx, "pruned.shelf")?;
-        let dense = (target != Target::Own).then(|| shelf(cx, "dense.shelf")).transpose()?;
+        let x = Shelf::new(cx.spill_file("pruned.shelf"))?;
+        let dense = (target != Target::Own).then(|| Shelf::new(cx.spill_file("dense.shelf"))).transpose()?;
         let mut walk = Self { job, target, kappa, decoder, batches: Vec::new(), x, dense };
         walk.embed(&tokens)?;
         let first = walk.resume(blocks)?;
@@ -126,7 +121,7 @@ impl<'a> Walk<'a> {
         let outputs = (self.target != Target::Own).then(|| layer.weight.dim(0)).transpose().map_err(fault)?;
         let width = dense.dims.width(site);
         let mut gather = (kept.len() < width).then(|| Gather::new(width, outputs));
-        let mut inputs = shelf(self.job.cx, "inputs.shelf")?;
+        let mut inputs = Shelf::new(self.job.cx.spill_file("inputs.shelf"))?;
         for (i, batch) in self.batches.iter().enumerate() {
             self.job.cx.check_cancelled()?;
             let mut stream = self.x.get(i)?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -62,6 +63,11 @@ impl<'a> Cx<'a> {
     #[must_use]
     pub fn on(self, device: Device) -> Self {
         Self { device, ..self }
+    }
+
+    /// The file beside the checkpoints for what can lie on disk between two uses, if it should ([`Self::spill`]).
+    pub fn spill_file(&self, name: &str) -> Option<PathBuf> {
+        self.spill.then(|| self.work.path(&Workdir::state(name)))
     }
 
     /// The same with [`Self::spill`] set.

@@ -1,7 +1,7 @@
 """Decodes the prompts of verify.json greedily with an exported folder in vLLM, in its own class if it has one of that name.
 Prints one line of JSON; fails if a token is not the one that verify.json has.
 
-Usage: vllm.py FOLDER
+Usage: in_vllm.py FOLDER
 """
 
 import json

@@ -4,11 +4,11 @@ token is not the one that verify.json has, or if `block_configs` (read as vLLM d
 Usage: hugging_face.py FOLDER
 """
 
-import json
 import sys
 from pathlib import Path
 
 import torch
+from proof import compare
 from transformers import AutoModelForCausalLM
 
 
@@ -29,22 +29,17 @@ def block_configs(model):
 def main(folder):
     remote = (folder / "modeling_oops.py").exists()
     model = AutoModelForCausalLM.from_pretrained(str(folder), trust_remote_code=remote, dtype=torch.float32)
-    proof = json.loads((folder / "verify.json").read_text())
-    result = {"class": type(model).__name__, "block_configs": block_configs(model), "same": 0, "different": []}
-    for sequence, prompt in zip(proof["sequences"], proof["prompt_tokens"]):
-        steps = len(sequence) - prompt
-        ids = torch.tensor([sequence[:prompt]])
+
+    def decode(prompt, steps):
+        ids = torch.tensor([prompt])
         with torch.no_grad():
             made = model.generate(
                 ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=steps, pad_token_id=0
             )
-        got = made[0, prompt:].tolist()
-        if got and got == sequence[prompt:][: len(got)]:
-            result["same"] += 1
-        else:
-            result["different"].append({"expected": sequence[prompt:], "got": got})
-    print(json.dumps(result))
-    return 1 if result["different"] else 0
+        return made[0, len(prompt):].tolist()
+
+    found = {"class": type(model).__name__, "block_configs": block_configs(model)}
+    return compare(folder, {"transformers": decode}, **found)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+from proof import compare
+
 
 def main(folder):
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
@@ -23,21 +25,14 @@ def main(folder):
         max_model_len=256,
         skip_tokenizer_init=True,
     )
-    proof = json.loads((folder / "verify.json").read_text())
     config = json.loads((folder / "config.json").read_text())
-    result = {"class": config["architectures"][0], "same": 0, "different": []}
-    for sequence, prompt in zip(proof["sequences"], proof["prompt_tokens"]):
-        asked = SamplingParams(
-            temperature=0, max_tokens=len(sequence) - prompt, detokenize=False, ignore_eos=True
-        )
-        made = model.generate({"prompt_token_ids": sequence[:prompt]}, asked, use_tqdm=False)
-        got = list(made[0].outputs[0].token_ids)
-        if got == sequence[prompt:]:
-            result["same"] += 1
-        else:
-            result["different"].append({"expected": sequence[prompt:], "got": got})
-    print(json.dumps(result))
-    return 1 if result["different"] else 0
+
+    def decode(prompt, steps):
+        asked = SamplingParams(temperature=0, max_tokens=steps, detokenize=False, ignore_eos=True)
+        made = model.generate({"prompt_token_ids": prompt}, asked, use_tqdm=False)
+        return list(made[0].outputs[0].token_ids)
+
+    return compare(folder, {"vllm": decode}, whole=True, **{"class": config["architectures"][0]})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import xllamacpp
+from proof import compare
 
 
 def answer(text):
@@ -23,20 +24,13 @@ def main(folder):
     params.cpuparams.n_threads = 2
     params.warmup = False
     server = xllamacpp.Server(params)
-    proof = json.loads((folder / "verify.json").read_text())
-    result = {"same": 0, "different": []}
-    for sequence, prompt in zip(proof["sequences"], proof["prompt_tokens"]):
-        expected = sequence[prompt:]
-        steps = len(expected)
-        ask = {"prompt": sequence[:prompt], "max_tokens": steps, "temperature": 0, "top_k": 1, "logprobs": 1}
+
+    def decode(prompt, steps):
+        ask = {"prompt": prompt, "max_tokens": steps, "temperature": 0, "top_k": 1, "logprobs": 1}
         choice = answer(server.handle_completions(ask))["choices"][0]
-        got = [token["id"] for token in choice["logprobs"]["content"]]
-        if got and got == expected[: len(got)]:
-            result["same"] += 1
-        else:
-            result["different"].append({"expected": expected, "got": got})
-    print(json.dumps(result))
-    return 1 if result["different"] else 0
+        return [token["id"] for token in choice["logprobs"]["content"]]
+
+    return compare(folder, {"llama.cpp": decode})
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ for it, in onnxruntime-genai. Prints one line of JSON; fails if a token is not t
 Usage: onnx.py FOLDER
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from proof import compare
 
 
 def decode(session, prompt, steps):
@@ -46,7 +46,6 @@ def decode_genai(model, prompt, steps):
 
 
 def main(folder):
-    proof = json.loads((folder / "verify.json").read_text())
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     runs = {"onnxruntime": lambda p, n: decode(session, p, n)}
     if (folder / "genai_config.json").exists():
@@ -54,17 +53,7 @@ def main(folder):
 
         model = og.Model(str(folder))
         runs["onnxruntime-genai"] = lambda p, n: decode_genai(model, p, n)
-    result = {"same": 0, "runs": sorted(runs), "different": []}
-    for sequence, prompt in zip(proof["sequences"], proof["prompt_tokens"]):
-        for name, run in runs.items():
-            expected = sequence[prompt:]
-            got = run(sequence[:prompt], len(expected))
-            if got and got == expected[: len(got)]:
-                result["same"] += 1
-            else:
-                result["different"].append({"run": name, "expected": expected, "got": got})
-    print(json.dumps(result))
-    return 1 if result["different"] else 0
+    return compare(folder, runs, runs=sorted(runs))
 
 
 if __name__ == "__main__":

@@ -87,6 +87,12 @@ fn stages_run_on_a_model_that_was_made_here() {
     }
     let read = json(place.oops(&["bench", "read", "model", "--runs", "1", "--json"]));
     assert!(number(&read, "weights_per_s") > 0.0);
+    let decode =
+        ["bench", "decode", "--model", "model", "--prompt-tokens", "9", "--tokens", "3", "--runs", "1", "--json"];
+    let decode = json(place.oops(&decode));
+    for figure in ["tokens_per_s", "read_ceiling_gb_per_s", "share_of_read_ceiling"] {
+        assert!(number(&decode, figure) > 0.0, "{decode}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A benchmark is repeated; every repetition measures its limit again, since neighbours and clocks change. What is
 //! reported is the median of each figure with its smallest and largest value ([`Report`]).
 
+mod decode;
 mod growth;
 mod kernels;
 mod like;
@@ -12,6 +13,7 @@ mod report;
 mod stages;
 mod storage;
 
+pub use decode::Decoding;
 pub use growth::{Growth, growth};
 pub use kernels::{GramSize, SolveSize, gemm, gram, select, solve};
 pub use like::Like;

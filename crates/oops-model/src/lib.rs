@@ -34,7 +34,7 @@ mod stream_dtype;
 mod tokenizer;
 
 pub use block::{Block, Linear, Role};
-pub use ceiling::gemm_ceiling;
+pub use ceiling::{gemm_ceiling, read_ceiling};
 pub use checkpoint::Checkpoint;
 pub use config::{DType, ModelConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Divergence, GradTap, Head, KvCache, LoadedModel, Tape, cross_entropy};

@@ -64,23 +64,29 @@ pub fn target(name: &str) -> Target {
 
 /// Feeds one of libFuzzer's inputs to the target called `name`: the first byte says in place of which member.
 pub fn feed(name: &'static str, data: &[u8]) {
-    thread_local! {
-        static TARGET: RefCell<Option<Target>> = const { RefCell::new(None) };
-    }
     let Some((which, bytes)) = data.split_first() else { return };
-    TARGET.with_borrow_mut(|made| {
-        let target = made.get_or_insert_with(|| target(name));
+    with_target(name, |target| {
         target.feed(usize::from(*which) % target.corpus.len(), bytes);
     });
 }
 
 /// Writes the corpus of the target called `name`, as [`feed`] reads it, into the folder `OOPS_FUZZ_SEEDS` if that is set.
-pub fn write_seeds(name: &str) {
+pub fn write_seeds(name: &'static str) {
     let Some(folder) = std::env::var_os("OOPS_FUZZ_SEEDS").map(PathBuf::from) else { return };
-    for (which, bytes) in target(name).corpus.iter().enumerate() {
-        let seed = [&[which as u8], bytes.as_slice()].concat();
-        std::fs::write(folder.join(format!("seed-{which:02}")), seed).expect("a folder for seeds");
+    with_target(name, |target| {
+        for (which, bytes) in target.corpus.iter().enumerate() {
+            let seed = [&[which as u8], bytes.as_slice()].concat();
+            std::fs::write(folder.join(format!("seed-{which:02}")), seed).expect("a folder for seeds");
+        }
+    });
+}
+
+/// The process's one target, made when it is first asked for.
+fn with_target(name: &'static str, work: impl FnOnce(&mut Target)) {
+    thread_local! {
+        static TARGET: RefCell<Option<Target>> = const { RefCell::new(None) };
     }
+    TARGET.with_borrow_mut(|made| work(made.get_or_insert_with(|| target(name))));
 }
 
 fn workspace() -> PathBuf {

@@ -109,6 +109,20 @@ pub(crate) enum BenchWhat {
     Gradients(OnModel),
     /// `eval.perplexity`.
     Evaluate(OnModel),
+    /// Decoding token by token, beside the rate at which memory is read.
+    Decode {
+        /// Checkpoint [default: random weights in SmolLM2-135M's shape, made in a temporary folder].
+        #[arg(long, value_name = "PATH")]
+        model: Option<PathBuf>,
+        /// Tokens that are read before.
+        #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        prompt_tokens: u32,
+        /// Tokens that are decoded.
+        #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        tokens: u32,
+        #[command(flatten)]
+        repeats: Repeats,
+    },
     /// `distill.blockwise`, one epoch, on a model cut to 70 %.
     Distill(OnModel),
     /// Calibration, FLAP scores, one threshold and ridge repair, with seconds per stage.

@@ -6,8 +6,8 @@ use std::{
 };
 
 use oops_bench::{
-    Figures, GramSize, Like, ModelSpec, Report, SolveSize, StageBench, Subject, bench_stages, gemm, gram, growth,
-    plot_growth, publish, read, repeat, select, solve, write_model,
+    Decoding, Figures, GramSize, Like, ModelSpec, Report, SolveSize, StageBench, Subject, bench_stages, gemm, gram,
+    growth, plot_growth, publish, read, repeat, select, solve, write_model,
 };
 use oops_core::{Fault, Result, bail_if};
 use oops_model::DType;
@@ -59,6 +59,16 @@ pub(crate) fn bench(args: &Bench, registry: &Registry) -> Answer {
         BenchWhat::Calibrate(on) => stages("calibrate", StageBench::Calibrate, on, registry),
         BenchWhat::Gradients(on) => stages("gradients", StageBench::Gradients, on, registry),
         BenchWhat::Evaluate(on) => stages("evaluate", StageBench::Evaluate, on, registry),
+        BenchWhat::Decode { model, prompt_tokens, tokens, repeats } => {
+            let subject = Model::new(model.as_deref())?;
+            let decoding = Decoding::load(&subject.path, *prompt_tokens as usize, *tokens as usize)?;
+            let settings = Settings::from([
+                ("model", subject.shown),
+                ("prompt_tokens", json!(prompt_tokens)),
+                ("tokens", json!(tokens)),
+            ]);
+            kernel("decode", settings, repeats, || decoding.run())
+        }
         BenchWhat::Distill(on) => stages("distill", StageBench::Distill, on, registry),
         BenchWhat::Prune(on) => stages("prune", StageBench::Prune, on, registry),
         BenchWhat::Oops(on) => stages("oops", StageBench::Oops, on, registry),
@@ -90,13 +100,9 @@ fn repeated(
 }
 
 fn stages(name: &'static str, bench: StageBench, on: &OnModel, registry: &Registry) -> Answer {
-    let temporary = tempfile::tempdir().map_err(|e| Fault::store(format!("no temporary folder: {e}")))?;
-    let model = match &on.model {
-        Some(path) => path.clone(),
-        None => default_model(temporary.path())?,
-    };
-    let subject = Subject { model, sequences: on.sequences as usize, sequence_tokens: on.sequence_tokens as usize };
-    let shown = on.model.as_ref().map_or_else(|| json!("random, like smollm2-135m"), |path| json!(path));
+    let Model { path, shown, _folder } = Model::new(on.model.as_deref())?;
+    let subject =
+        Subject { model: path, sequences: on.sequences as usize, sequence_tokens: on.sequence_tokens as usize };
     let settings = Settings::from([
         ("model", shown),
         ("sequences", json!(on.sequences)),
@@ -116,10 +122,27 @@ fn growing(plot: Option<&Path>, repeats: &Repeats, registry: &Registry) -> Answe
     Ok(code)
 }
 
-fn default_model(folder: &Path) -> Result<PathBuf> {
-    let path = folder.join("model");
-    let spec = ModelSpec { config: Like::SmolLm2135m.config(None, DType::BF16), seed: 0 };
-    write_model(&spec, &path, &mut |_, _| ()).map(|()| path)
+/// What a benchmark runs on.
+struct Model {
+    path: PathBuf,
+    /// As reports name it.
+    shown: Value,
+    /// Where a made one lies.
+    _folder: tempfile::TempDir,
+}
+
+impl Model {
+    /// The checkpoint at `path`; without one, random weights in SmolLM2-135M's shape.
+    fn new(path: Option<&Path>) -> Result<Self> {
+        let folder = tempfile::tempdir().map_err(|e| Fault::store(format!("no temporary folder: {e}")))?;
+        if let Some(path) = path {
+            return Ok(Self { path: path.to_owned(), shown: json!(path), _folder: folder });
+        }
+        let made = folder.path().join("model");
+        let spec = ModelSpec { config: Like::SmolLm2135m.config(None, DType::BF16), seed: 0 };
+        write_model(&spec, &made, &mut |_, _| ())?;
+        Ok(Self { path: made, shown: json!("random, like smollm2-135m"), _folder: folder })
+    }
 }
 
 fn make_model(spec: &ModelSpec, folder: &Path) -> Answer {

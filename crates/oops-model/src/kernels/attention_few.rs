@@ -53,10 +53,10 @@ impl Head<'_> {
         for (i, four) in scores.chunks_mut(TOGETHER).enumerate() {
             let j = i * TOGETHER;
             if four.len() == TOGETHER {
-                let dots = vector::dots(q, [key(j), key(j + 1), key(j + 2), key(j + 3)]);
+                let dots = vector::four_dots(q, [key(j), key(j + 1), key(j + 2), key(j + 3)]);
                 four.iter_mut().zip(dots).for_each(|(s, dot)| *s = dot * scale);
             } else {
-                four.iter_mut().enumerate().for_each(|(i, s)| *s = vector::dots(q, [key(j + i)])[0] * scale);
+                four.iter_mut().enumerate().for_each(|(i, s)| *s = vector::lane_dot(q, key(j + i)) * scale);
             }
         }
         let largest = vector::max(scores);

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::vector::dots;
+use super::vector::{four_dots, lane_dot};
 
 /// Rows up to which streaming the weight beats the packed product of [`super::linear`].
 pub(crate) const FEW_ROWS: usize = 4;
@@ -39,10 +39,10 @@ fn products(out: &mut [f32], x: &[f32], n: usize, weight: &[f32], inputs: usize)
         for t in 0..n {
             let x = &x[t * inputs..(t + 1) * inputs];
             if four.len() == TOGETHER * n {
-                let sums = dots(x, [row(o), row(o + 1), row(o + 2), row(o + 3)]);
+                let sums = four_dots(x, [row(o), row(o + 1), row(o + 2), row(o + 3)]);
                 sums.into_iter().enumerate().for_each(|(j, sum)| four[j * n + t] = sum);
             } else {
-                (0..four.len() / n).for_each(|j| four[j * n + t] = dots(x, [row(o + j)])[0]);
+                (0..four.len() / n).for_each(|j| four[j * n + t] = lane_dot(x, row(o + j)));
             }
         }
         o += TOGETHER;

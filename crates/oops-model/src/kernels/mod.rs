@@ -32,6 +32,7 @@ mod loss;
 mod norm;
 mod rope;
 mod swiglu;
+mod total;
 mod vector;
 
 pub(crate) use attention::{AttentionShape, attention, attention_after};
@@ -45,6 +46,7 @@ pub(crate) use loss::{row_losses, row_losses_grad};
 pub(crate) use norm::rms_norm;
 pub(crate) use rope::{RopeTable, rotate, rotate_back};
 pub(crate) use swiglu::swiglu;
+pub(crate) use total::total;
 
 /// Rows that one parallel task takes in row-wise kernels: enough to hide the cost of a task.
 const ROWS_PER_TASK: usize = 32;

@@ -54,6 +54,12 @@ pub(super) fn max(x: &[f32]) -> f32 {
     reduce(x, f32::NEG_INFINITY, larger, larger)
 }
 
+/// Σ x.
+#[inline(always)]
+pub(super) fn sum(x: &[f32]) -> f32 {
+    reduce(x, 0.0, |a, v| a + v, |a, b| a + b)
+}
+
 /// Σ x².
 #[inline(always)]
 pub(super) fn sum_of_squares(x: &[f32]) -> f32 {
@@ -70,30 +76,53 @@ pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
     lanes.iter().sum()
 }
 
-/// Σ x·y for each y of `rows`, all as long as `x`. A sum does not depend on its company.
+/// Σ x·y for each y of `rows`, all as long as `x`: as [`lane_dot`] gives each alone.
 #[inline(always)]
-pub(super) fn dots<const R: usize>(x: &[f32], rows: [&[f32]; R]) -> [f32; R] {
-    let mut lanes = [[0.0_f32; LANES]; R];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for (i, x) in whole.iter().enumerate() {
-        for (lanes, row) in lanes.iter_mut().zip(&rows) {
-            let y = &row[i * LANES..(i + 1) * LANES];
-            lanes.iter_mut().zip(x).zip(y).for_each(|((l, x), y)| *l = x.mul_add(*y, *l));
-        }
+pub(super) fn four_dots(x: &[f32], rows: [&[f32]; 4]) -> [f32; 4] {
+    let (whole, _) = x.as_chunks::<LANES>();
+    let [a, b, c, d] = rows.map(|row| row.as_chunks::<LANES>().0);
+    // Named sums and zipped rows: over arrays of them LLVM kept a check in the loop, and multiplied one number at a time.
+    let (mut p, mut q, mut r, mut s) = ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    for ((((x, a), b), c), d) in whole.iter().zip(a).zip(b).zip(c).zip(d) {
+        add_products(&mut p, x, a);
+        add_products(&mut q, x, b);
+        add_products(&mut r, x, c);
+        add_products(&mut s, x, d);
     }
-    let mut sums = [0.0; R];
-    for ((sum, lanes), row) in sums.iter_mut().zip(&mut lanes).zip(&rows) {
-        let y = &row[whole.len() * LANES..];
-        lanes.iter_mut().zip(rest).zip(y).for_each(|((l, x), y)| *l = x.mul_add(*y, *l));
-        // In pairs, which keeps the additions in vectors.
-        let mut half = LANES / 2;
-        while half > 0 {
-            (0..half).for_each(|l| lanes[l] += lanes[l + half]);
-            half /= 2;
-        }
-        *sum = lanes[0];
+    let [a, b, c, d] = rows;
+    [lanes_sum(p, x, a), lanes_sum(q, x, b), lanes_sum(r, x, c), lanes_sum(s, x, d)]
+}
+
+/// Σ x·y over 16 lanes that are added in pairs.
+#[inline(always)]
+pub(super) fn lane_dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    for (x, y) in x.as_chunks::<LANES>().0.iter().zip(y.as_chunks::<LANES>().0) {
+        add_products(&mut lanes, x, y);
     }
-    sums
+    lanes_sum(lanes, x, y)
+}
+
+/// `lanes` ← `lanes` + x ⊙ y.
+#[inline(always)]
+fn add_products(lanes: &mut [f32; LANES], x: &[f32; LANES], y: &[f32; LANES]) {
+    for l in 0..LANES {
+        lanes[l] = x[l].mul_add(y[l], lanes[l]);
+    }
+}
+
+/// The sum of the lanes and of what is left of x·y behind whole chunks.
+#[inline(always)]
+fn lanes_sum(mut lanes: [f32; LANES], x: &[f32], y: &[f32]) -> f32 {
+    let (x, y) = (x.as_chunks::<LANES>().1, y.as_chunks::<LANES>().1);
+    lanes.iter_mut().zip(x).zip(y).for_each(|((l, x), y)| *l = x.mul_add(*y, *l));
+    // In pairs, which keeps the additions in vectors.
+    let mut half = LANES / 2;
+    while half > 0 {
+        (0..half).for_each(|l| lanes[l] += lanes[l + half]);
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// Σ e^(x − shift), accumulated in f64.
@@ -143,10 +172,10 @@ mod tests {
         assert!((f64::from(sum_of_squares(&x)) - squares).abs() < 1e-5);
         assert!((f64::from(dot(&x, &x)) - squares).abs() < 1e-5);
         let (y, z) = (noise(67, 2), noise(67, 3));
-        for (sum, y) in dots(&x, [&x, &y, &z]).into_iter().zip([&x, &y, &z]) {
+        for (sum, y) in four_dots(&x, [&x, &y, &z, &y]).into_iter().zip([&x, &y, &z, &y]) {
             let exact: f64 = x.iter().zip(y).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             assert!((f64::from(sum) - exact).abs() < 1e-5);
-            assert_eq!(sum, dots(&x, [y])[0]);
+            assert_eq!(sum, lane_dot(&x, y));
         }
         assert_eq!(max(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let exact: f64 = x.iter().map(|v| f64::from(v - 0.5).exp()).sum();

@@ -23,7 +23,6 @@ pub fn pipeline(registry: &Registry) -> Value {
     let cases: Vec<Value> = registry.iter().map(case).collect();
     let mut defs: Map<String, Value> = registry.iter().flat_map(params::definitions).collect();
     defs.insert("stage".to_owned(), stage(registry, cases));
-    let devices: Vec<Option<&str>> = Device::ALL.map(|d| Some(d.name())).into_iter().chain([None]).collect();
     json!({
         "$schema": DRAFT,
         "title": "oops pipeline",
@@ -40,7 +39,7 @@ pub fn pipeline(registry: &Registry) -> Value {
                 "additionalProperties": false,
                 "properties": {
                     "seed": { "type": "integer", "minimum": 0, "default": 0, "description": "Seed of all stages that draw numbers." },
-                    "device": { "type": ["string", "null"], "enum": devices, "default": Device::default().name(), "description": "Where the forward passes of stages that say so compute." },
+                    "device": device(),
                 },
             },
             "stages": {
@@ -53,6 +52,12 @@ pub fn pipeline(registry: &Registry) -> Value {
         },
         "$defs": defs,
     })
+}
+
+/// Where forward passes may compute; null is the default.
+fn device() -> Value {
+    let names: Vec<Option<&str>> = Device::ALL.map(|d| Some(d.name())).into_iter().chain([None]).collect();
+    json!({ "type": ["string", "null"], "enum": names, "default": Device::default().name(), "description": "Where the forward passes of stages that say so compute." })
 }
 
 fn text(description: &str) -> Value {

@@ -3,7 +3,7 @@
 use oops_stage::Registry;
 use serde_json::{Value, json};
 
-use super::{DRAFT, names, text};
+use super::{DRAFT, device, names, text};
 use crate::raw::VERSION;
 
 /// Keys of a `set`.
@@ -73,7 +73,7 @@ pub fn sweep(registry: &Registry) -> Value {
                         ],
                     },
                     r"^defaults\.seed$": { "type": ["integer", "null"], "minimum": 0 },
-                    r"^defaults\.device$": { "type": ["string", "null"] },
+                    r"^defaults\.device$": device(),
                 },
             },
         },

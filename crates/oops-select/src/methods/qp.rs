@@ -42,7 +42,7 @@ selection_params! {
     pub(crate) struct Params {
         /// γ: how much the prior weighs against the scores. 1 does well on SmolLM2 and on the model in data/, 2 on the former
         /// alone (docs/results.md, "gamma").
-        #[serde(default = "whole")]
+        #[serde(default = "one")]
         gamma: f64,
         /// `owl` or `uniform`.
         #[serde(default = "owl_prior")]
@@ -54,7 +54,7 @@ selection_params! {
         #[serde(default = "fifth")]
         min_keep: f64,
         /// u_max: largest fraction of a block's weights that stays.
-        #[serde(default = "whole")]
+        #[serde(default = "one")]
         max_keep: f64,
         /// Further budgets; open unless stated.
         #[serde(default)]
@@ -66,7 +66,7 @@ fn fifth() -> f64 {
     0.2
 }
 
-fn whole() -> f64 {
+fn one() -> f64 {
     1.0
 }
 

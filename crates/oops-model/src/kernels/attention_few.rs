@@ -3,10 +3,11 @@
 
 use rayon::prelude::*;
 
-use super::{AttentionShape, vector};
-
-/// Keys that are met side by side.
-const TOGETHER: usize = 4;
+use super::{
+    AttentionShape,
+    lanes::{Lanes, OnLanes, dot, on_lanes},
+    vector,
+};
 
 /// [`super::attention_after`] for few rows: the same mixture, with sums in another order.
 pub(crate) fn attention_few(q: &[f32], k: &[f32], v: &[f32], past: usize, shape: &AttentionShape) -> Vec<f32> {
@@ -17,12 +18,7 @@ pub(crate) fn attention_few(q: &[f32], k: &[f32], v: &[f32], past: usize, shape:
             let position = past + i / shape.kv_heads;
             let seen = shape.first_key(position)..position + 1;
             let head = Head { k, v, at: i % shape.kv_heads, shape };
-            let mut scores = vec![0.0; seen.len()];
-            simd!(|| {
-                for (out, q) in out.chunks_exact_mut(shape.head_dim).zip(q.chunks_exact(shape.head_dim)) {
-                    head.mix(out, q, &mut scores, seen.start);
-                }
-            });
+            on_lanes(Mixture { head, out, q, first: seen.start, scores: vec![0.0; seen.len()] });
         });
     }
     out
@@ -44,29 +40,35 @@ impl Head<'_> {
         let start = (position * self.shape.kv_heads + self.at) * d;
         &all[start..start + d]
     }
+}
 
-    /// `out` ← softmax(q·kᵀ/√d_h)·v over the keys from `first` on, one for each of `scores`.
+/// `out` ← softmax(q·kᵀ/√d_h)·v over the keys from `first` on, one for each of `scores`, for the query heads of a group.
+struct Mixture<'a> {
+    head: Head<'a>,
+    out: &'a mut [f32],
+    q: &'a [f32],
+    first: usize,
+    scores: Vec<f32>,
+}
+
+impl OnLanes for Mixture<'_> {
     #[inline(always)]
-    fn mix(&self, out: &mut [f32], q: &[f32], scores: &mut [f32], first: usize) {
-        let key = |j: usize| self.row(self.k, first + j);
-        let scale = (1.0 / (self.shape.head_dim as f64).sqrt()) as f32;
-        for (i, four) in scores.chunks_mut(TOGETHER).enumerate() {
-            let j = i * TOGETHER;
-            if four.len() == TOGETHER {
-                let dots = vector::four_dots(q, [key(j), key(j + 1), key(j + 2), key(j + 3)]);
-                four.iter_mut().zip(dots).for_each(|(s, dot)| *s = dot * scale);
-            } else {
-                four.iter_mut().enumerate().for_each(|(i, s)| *s = vector::lane_dot(q, key(j + i)) * scale);
+    fn run<L: Lanes>(mut self, lanes: L) {
+        let d = self.head.shape.head_dim;
+        let scale = (1.0 / (d as f64).sqrt()) as f32;
+        for (out, q) in self.out.chunks_exact_mut(d).zip(self.q.chunks_exact(d)) {
+            for (j, score) in self.scores.iter_mut().enumerate() {
+                *score = dot(lanes, q, self.head.row(self.head.k, self.first + j)) * scale;
             }
+            let largest = vector::max(&self.scores);
+            let inverse = 1.0 / vector::exp_in_place(&mut self.scores, largest);
+            out.fill(0.0);
+            for (j, p) in self.scores.iter().enumerate() {
+                let value = self.head.row(self.head.v, self.first + j);
+                out.iter_mut().zip(value).for_each(|(o, v)| *o = p.mul_add(*v, *o));
+            }
+            out.iter_mut().for_each(|o| *o *= inverse);
         }
-        let largest = vector::max(scores);
-        let inverse = 1.0 / vector::exp_in_place(scores, largest);
-        out.fill(0.0);
-        for (j, p) in scores.iter().enumerate() {
-            let value = self.row(self.v, first + j);
-            out.iter_mut().zip(value).for_each(|(o, v)| *o = p.mul_add(*v, *o));
-        }
-        out.iter_mut().for_each(|o| *o *= inverse);
     }
 }
 

@@ -27,6 +27,7 @@ mod divergence;
 mod few_rows;
 mod gemm;
 mod grad;
+mod lanes;
 mod linear;
 mod loss;
 mod norm;

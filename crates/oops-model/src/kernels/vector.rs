@@ -76,55 +76,6 @@ pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
     lanes.iter().sum()
 }
 
-/// Σ x·y for each y of `rows`, all as long as `x`: as [`lane_dot`] gives each alone.
-#[inline(always)]
-pub(super) fn four_dots(x: &[f32], rows: [&[f32]; 4]) -> [f32; 4] {
-    let (whole, _) = x.as_chunks::<LANES>();
-    let [a, b, c, d] = rows.map(|row| row.as_chunks::<LANES>().0);
-    // Named sums and zipped rows: over arrays of them LLVM kept a check in the loop, and multiplied one number at a time.
-    let (mut p, mut q, mut r, mut s) = ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    for ((((x, a), b), c), d) in whole.iter().zip(a).zip(b).zip(c).zip(d) {
-        add_products(&mut p, x, a);
-        add_products(&mut q, x, b);
-        add_products(&mut r, x, c);
-        add_products(&mut s, x, d);
-    }
-    let [a, b, c, d] = rows;
-    [lanes_sum(p, x, a), lanes_sum(q, x, b), lanes_sum(r, x, c), lanes_sum(s, x, d)]
-}
-
-/// Σ x·y over 16 lanes that are added in pairs.
-#[inline(always)]
-pub(super) fn lane_dot(x: &[f32], y: &[f32]) -> f32 {
-    let mut lanes = [0.0; LANES];
-    for (x, y) in x.as_chunks::<LANES>().0.iter().zip(y.as_chunks::<LANES>().0) {
-        add_products(&mut lanes, x, y);
-    }
-    lanes_sum(lanes, x, y)
-}
-
-/// `lanes` ← `lanes` + x ⊙ y.
-#[inline(always)]
-fn add_products(lanes: &mut [f32; LANES], x: &[f32; LANES], y: &[f32; LANES]) {
-    for l in 0..LANES {
-        lanes[l] = x[l].mul_add(y[l], lanes[l]);
-    }
-}
-
-/// The sum of the lanes and of what is left of x·y behind whole chunks.
-#[inline(always)]
-fn lanes_sum(mut lanes: [f32; LANES], x: &[f32], y: &[f32]) -> f32 {
-    let (x, y) = (x.as_chunks::<LANES>().1, y.as_chunks::<LANES>().1);
-    lanes.iter_mut().zip(x).zip(y).for_each(|((l, x), y)| *l = x.mul_add(*y, *l));
-    // In pairs, which keeps the additions in vectors.
-    let mut half = LANES / 2;
-    while half > 0 {
-        (0..half).for_each(|l| lanes[l] += lanes[l + half]);
-        half /= 2;
-    }
-    lanes[0]
-}
-
 /// Σ e^(x − shift), accumulated in f64.
 #[inline(always)]
 pub(super) fn sum_exp(x: &[f32], shift: f32) -> f64 {
@@ -171,12 +122,6 @@ mod tests {
         let squares: f64 = x.iter().map(|v| f64::from(*v).powi(2)).sum();
         assert!((f64::from(sum_of_squares(&x)) - squares).abs() < 1e-5);
         assert!((f64::from(dot(&x, &x)) - squares).abs() < 1e-5);
-        let (y, z) = (noise(67, 2), noise(67, 3));
-        for (sum, y) in four_dots(&x, [&x, &y, &z, &y]).into_iter().zip([&x, &y, &z, &y]) {
-            let exact: f64 = x.iter().zip(y).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-            assert!((f64::from(sum) - exact).abs() < 1e-5);
-            assert_eq!(sum, lane_dot(&x, y));
-        }
         assert_eq!(max(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let exact: f64 = x.iter().map(|v| f64::from(v - 0.5).exp()).sum();
         assert!((sum_exp(&x, 0.5) - exact).abs() < 1e-5);

@@ -94,16 +94,16 @@ fn hugging_face_folders_decode_what_the_model_decodes() {
     let test = "hugging_face_folders_decode_what_the_model_decodes";
     let Some(python) = python(test, &["torch", "transformers"]) else { return };
     let cases = [
-        ("remote", "", "OopsForCausalLM", 0),
-        ("remote", "vllm", "DeciLMForCausalLM", 6),
-        ("padded", "", "LlamaForCausalLM", 0),
+        ("remote", "", "OopsForCausalLM", 0, 6),
+        ("remote", "vllm", "DeciLMForCausalLM", 6, 6),
+        ("padded", "", "LlamaForCausalLM", 0, 0),
     ];
-    for (form, targets, class, served) in cases {
+    for (form, targets, class, served, own) in cases {
         let place = Place::new();
         let folder = exported_for(&place, targets, "export.hf", &format!("form: {form}, dtype: f32"));
         let said = script(&python, "hugging_face.py", &folder);
-        let found = (&said["class"], &said["same"], &said["block_configs"]);
-        assert_eq!(found, (&class.into(), &3.into(), &served.into()), "{said}");
+        let found = (&said["class"], &said["same"], &said["block_configs"], &said["per_layer"]);
+        assert_eq!(found, (&class.into(), &6.into(), &served.into(), &own.into()), "{said}");
     }
 }
 

@@ -1,10 +1,12 @@
 """Decodes the prompts of verify.json greedily with an exported folder in transformers. Prints one line of JSON; fails if a
-token is not the one that verify.json has, or if `block_configs` (read as vLLM does) has not the widths of the layers.
+token is not the one that verify.json has, if `block_configs` (read as vLLM does) or transformers' `per_layer_config` have not
+the widths of the layers, or if the model is another once transformers has saved and loaded it.
 
 Usage: hugging_face.py FOLDER
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -26,20 +28,45 @@ def block_configs(model):
     return len(blocks)
 
 
+def per_layer(model):
+    """How many layers have the widths that `config.per_layer_config` says; none where this transformers does not know it, or
+    where layers do not differ."""
+    if not getattr(model.config, "is_heterogeneous", False):
+        return 0
+    for own, layer in zip(model.config.per_layer_config, model.model.layers, strict=True):
+        assert own.num_attention_heads * own.head_dim == layer.self_attn.q_proj.out_features
+        assert own.num_key_value_heads * own.head_dim == layer.self_attn.k_proj.out_features
+        assert own.intermediate_size == layer.mlp.gate_proj.out_features
+    return len(model.model.layers)
+
+
+def saved_again(model, remote):
+    """The model after a way through transformers' own files."""
+    with tempfile.TemporaryDirectory() as copy:
+        model.save_pretrained(copy)
+        again = AutoModelForCausalLM.from_pretrained(copy, trust_remote_code=remote, dtype=torch.float32)
+    assert again.config.to_dict().get("per_layer_config") == model.config.to_dict().get("per_layer_config")
+    return again
+
+
 def main(folder):
     remote = (folder / "modeling_oops.py").exists()
     model = AutoModelForCausalLM.from_pretrained(str(folder), trust_remote_code=remote, dtype=torch.float32)
 
-    def decode(prompt, steps):
-        ids = torch.tensor([prompt])
-        with torch.no_grad():
-            made = model.generate(
-                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=steps, pad_token_id=0
-            )
-        return made[0, len(prompt):].tolist()
+    def decoder(model):
+        def decode(prompt, steps):
+            ids = torch.tensor([prompt])
+            with torch.no_grad():
+                made = model.generate(
+                    ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=steps, pad_token_id=0
+                )
+            return made[0, len(prompt):].tolist()
 
-    found = {"class": type(model).__name__, "block_configs": block_configs(model)}
-    return compare(folder, {"transformers": decode}, **found)
+        return decode
+
+    found = {"class": type(model).__name__, "block_configs": block_configs(model), "per_layer": per_layer(model)}
+    decoders = {"transformers": decoder(model), "saved again": decoder(saved_again(model, remote))}
+    return compare(folder, decoders, **found)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,16 @@ class Keys(dict):
 class OopsConfig(@Base@Config):
     """A @Base@ configuration and `block_widths`: one entry per block with `num_attention_heads`,
     `num_key_value_heads`, `intermediate_size` and `biases` (linear layers that have a bias although the family has none).
-    Widths of the family's own names are those of the widest block. `block_configs`, where it is, has the widths as vLLM's
-    DeciLMForCausalLM reads them."""
+    Widths of the family's own names are those of the widest block; `per_layer_config` has what differs from them, as
+    transformers writes it. `block_configs`, where it is, has the widths as vLLM's DeciLMForCausalLM reads them."""
 
     model_type = "@model_type@"
 
-    def __init__(self, block_widths=None, block_configs=None, **kwargs):
+    def __init__(self, block_widths=None, block_configs=None, per_layer_config=None, **kwargs):
         self.block_widths = block_widths
         if block_configs is not None:
             self.block_configs = [Keys({k: Keys(v) for k, v in block.items()}) for block in block_configs]
         super().__init__(**kwargs)
+        # Programs that ask for one width of all blocks get the widest block's.
+        self.allow_global_per_layer_attribute_access = True
+        self.per_layer_config = per_layer_config

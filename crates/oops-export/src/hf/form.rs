@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::per_layer::per_layer_config;
+
 /// How the folder is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -203,6 +205,7 @@ impl Plan {
             entry
         };
         out["block_widths"] = dims.blocks.iter().enumerate().map(widths).collect();
+        out["per_layer_config"] = per_layer_config(out, &dims.blocks);
         if self.deci {
             // With `ffn_mult` in its place, the class would round widths up to multiples of 256.
             let block = |b: &BlockDims| {

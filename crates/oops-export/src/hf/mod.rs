@@ -8,6 +8,7 @@
 //! and is larger, a check on quality and nothing else.
 
 mod form;
+mod per_layer;
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,7 @@ pub(crate) struct Hf;
 impl Stage for Hf {
     type Params = Params;
     const NAME: &'static str = "export.hf";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "a folder for transformers (stock class or remote code), reopened and compared";
     const INPUTS: &'static [Port] = PORTS;
     const OUTPUT: Kind = Kind::Export;

@@ -47,6 +47,9 @@ class @Class@(@Base@ForCausalLM):
     config_class = OopsConfig
 
     def __init__(self, config):
+        per_layer = config.to_dict().get("per_layer_config")
+        config.per_layer_config = None  # the family's classes build from one width each
         super().__init__(config)
         self.model.layers = nn.ModuleList(build_layer(config, i) for i in range(config.num_hidden_layers))
+        config.per_layer_config = per_layer
         self.post_init()

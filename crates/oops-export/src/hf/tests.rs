@@ -51,6 +51,8 @@ fn remote_widths_name_every_block_and_are_read_back() {
     let config: serde_json::Value = serde_json::from_str(&texts[0].1).unwrap();
     assert_eq!(config["block_widths"][1]["intermediate_size"], 7);
     assert_eq!(config["block_widths"][0]["biases"][0], "self_attn.o_proj");
+    let own = config["per_layer_config"].as_object().unwrap();
+    assert_eq!((own.len(), &own["1"]["intermediate_size"]), (1, &7.into()), "only what differs");
     assert!(texts[2].1.contains("from transformers.models.llama.modeling_llama import LlamaDecoderLayer"));
     assert!(!texts[1].1.contains('@') && !texts[2].1.contains('@'));
 }

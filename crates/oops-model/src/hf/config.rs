@@ -1,6 +1,8 @@
 //! config.json of transformers 4 and 5 to [`ModelConfig`].
 
-use oops_core::{BlockDims, Fault, ModelDims, Result, bail_if};
+mod widths;
+
+use oops_core::{Fault, ModelDims, Result, bail_if};
 use serde_json::{Map, Value};
 
 use super::{
@@ -12,10 +14,8 @@ use crate::{
     family::{Descriptor, WindowRule},
 };
 
-/// Bounds that keep memory in proportion: far above any decoder that exists.
+/// Bound that keeps memory in proportion: far above any decoder that exists.
 const WIDTH: std::ops::RangeInclusive<u64> = 1..=1 << 22;
-const BLOCKS: std::ops::RangeInclusive<u64> = 1..=4096;
-const HEAD_DIM: std::ops::RangeInclusive<u64> = 2..=4096;
 
 /// Reads config.json; special tokens that it lacks come from `generation` (generation_config.json). The stored
 /// precision is the files' to tell.
@@ -29,7 +29,7 @@ pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>,
     };
     let family = Family::from_model_type(named)?;
     refuse(keys)?;
-    let blocks = blocks(keys, family)?;
+    let blocks = widths::blocks(keys, family)?;
     let max_position = keys.count("max_position_embeddings", 1..=1 << 32)?.unwrap_or(2048);
     let special = |key: &str| match keys.token_ids(key)? {
         ids if ids.is_empty() => generation.token_ids(key),
@@ -63,39 +63,6 @@ fn refuse(keys: Keys<'_>) -> Result<()> {
         Fault::data("the weights are quantised (`quantization_config`)")
             .help("use the checkpoint before quantisation in f32, f16 or bf16, or a GGUF file")
     })
-}
-
-/// Widths per block: uniform, or one entry each under our own key `block_widths`.
-fn blocks(keys: Keys<'_>, family: &Descriptor) -> Result<Vec<BlockDims>> {
-    let n = keys.need_count("num_hidden_layers", BLOCKS)?;
-    let heads = keys.need_count("num_attention_heads", WIDTH)?;
-    let head_dim = match keys.count("head_dim", HEAD_DIM)?.or(family.head_dim) {
-        Some(d) => d,
-        None => keys.need_count("hidden_size", WIDTH)? / heads,
-    };
-    bail_if(head_dim == 0 || !head_dim.is_multiple_of(2), || {
-        Fault::data(format!("{head_dim} channels per head; rotary encoding needs an even number"))
-    })?;
-    let widths = |keys: Keys<'_>, least: u64| {
-        let range = least..=*WIDTH.end();
-        let query_heads = keys.need_count("num_attention_heads", range.clone())?;
-        let kv_heads = keys.count("num_key_value_heads", range.clone())?.unwrap_or(query_heads);
-        let ffn = keys.need_count("intermediate_size", range)?;
-        let divides =
-            kv_heads == query_heads || (kv_heads > 0 && query_heads > 0 && query_heads.is_multiple_of(kv_heads));
-        bail_if(!divides, || {
-            Fault::data(format!("{query_heads} query heads cannot share {kv_heads} key/value heads"))
-        })?;
-        Ok(BlockDims { query_heads, kv_heads, head_dim, ffn })
-    };
-    let Some(listed) = keys.get("block_widths") else { return Ok(vec![widths(keys, 1)?; n]) };
-    let list = listed.as_array().filter(|l| l.len() == n);
-    let list = list.ok_or_else(|| wrong("block_widths", listed, &format!("a list of {n} entries, one per block")))?;
-    let entry = |(l, v): (usize, &Value)| {
-        let object = v.as_object().ok_or_else(|| wrong("block_widths", v, "a list of objects"))?;
-        widths(Keys(object), 0).map_err(|f| f.at(format!("block_widths[{l}]")))
-    };
-    list.iter().enumerate().map(entry).collect()
 }
 
 /// The sliding window, the same in every block or none at all.

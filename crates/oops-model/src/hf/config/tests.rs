@@ -1,5 +1,6 @@
 //! Spellings that are understood, and what is refused.
 
+use oops_core::BlockDims;
 use serde_json::json;
 
 use super::*;
@@ -37,6 +38,29 @@ fn block_widths_override_and_may_be_zero() {
     let c = with(json!({"block_widths": [wide, none]})).unwrap();
     assert_eq!(c.dims.blocks[0], BlockDims { query_heads: 4, kv_heads: 2, head_dim: 8, ffn: 9 });
     assert_eq!(c.dims.blocks[1], BlockDims { query_heads: 0, kv_heads: 0, head_dim: 8, ffn: 0 });
+}
+
+#[test]
+fn what_differs_per_layer_is_read_as_transformers_writes_it() {
+    let own = json!({"01": {"intermediate_size": 9, "num_attention_heads": 4, "skip": []}});
+    let c = with(json!({"per_layer_config": own})).unwrap();
+    assert_eq!(c.dims.blocks[0], BlockDims { query_heads: 8, kv_heads: 4, head_dim: 8, ffn: 172 });
+    assert_eq!(c.dims.blocks[1], BlockDims { query_heads: 4, kv_heads: 4, head_dim: 8, ffn: 9 });
+    let skip = |halves: &[&str]| with(json!({"per_layer_config": {"0": {"skip": halves}}})).unwrap().dims.blocks[0];
+    assert_eq!(skip(&["attention"]), BlockDims { query_heads: 0, kv_heads: 0, head_dim: 8, ffn: 172 });
+    assert_eq!(skip(&["mlp"]).ffn, 0);
+    for (own, word) in [
+        (json!([]), "block numbers below 2"),
+        (json!({"2": {}}), "block numbers below 2"),
+        (json!({"0": 1}), "block numbers below 2"),
+        (json!({"0": {"head_dim": 4}}), "`head_dim` of its own"),
+        (json!({"0": {"num_attention_heads": 6}}), "cannot share"),
+        (json!({"0": {"skip": "mlp"}}), "a list of `attention` and `mlp`"),
+        (json!({"0": {"skip": ["ffn"]}}), "a list of `attention` and `mlp`"),
+    ] {
+        let text = with(json!({"per_layer_config": own})).unwrap_err().to_string();
+        assert!(text.contains(word), "{text}");
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub use device::open_device;
 pub use family::Family;
 pub use generate::{Generated, Stopped, generate, room};
 pub use gguf::{GgufFormat, GgufMeta, GgufTarget, write_gguf};
-pub use hf::write::{hf_config, hf_index, shard_contents, write_block, write_outer};
+pub use hf::write::{hf_config, hf_index, hf_widths, shard_contents, write_block, write_outer};
 pub use host::{matrix, transposed, values, vector, with_values};
 pub use output::{OUTER_FILE, PutFile, SaveAs, block_file, shard_index, write_rest};
 pub use pad::pad_block;

@@ -1,7 +1,7 @@
 //! Which of transformers' classes can hold a model, and the files that say so.
 
 use oops_core::{BlockDims, Fault, Result, bail_if};
-use oops_model::{Block, Checkpoint, Family, ModelConfig, hf_config, vector};
+use oops_model::{Block, Checkpoint, Family, ModelConfig, hf_config, hf_widths, vector};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -196,13 +196,9 @@ impl Plan {
         let heads = heads.into_iter().find(|h| *h > 0 && dims.hidden.is_multiple_of(*h));
         out["num_attention_heads"] = json!(heads);
         let widths = |(l, b): (usize, &BlockDims)| {
-            let mut entry = json!({
-                "num_attention_heads": b.query_heads,
-                "num_key_value_heads": b.kv_heads,
-                "intermediate_size": b.ffn,
-            });
-            entry["biases"] = json!(self.added_biases(l));
-            entry
+            let mut entry = hf_widths(b);
+            entry.insert("biases".to_owned(), json!(self.added_biases(l)));
+            Value::Object(entry)
         };
         out["block_widths"] = dims.blocks.iter().enumerate().map(widths).collect();
         out["per_layer_config"] = per_layer_config(out, &dims.blocks);

@@ -1,6 +1,7 @@
 //! transformers' own words for blocks that differ.
 
 use oops_core::BlockDims;
+use oops_model::hf_widths;
 use serde_json::{Map, Value, json};
 
 /// `per_layer_config` (in transformers 5.24): block number to what differs from the widths of the whole; halves of no width
@@ -8,10 +9,8 @@ use serde_json::{Map, Value, json};
 /// *Source.* huggingface/transformers, pull requests 45333 (the key) and 45332 (names of skipped halves).
 pub(super) fn per_layer_config(whole: &Value, blocks: &[BlockDims]) -> Value {
     let one = |(l, b): (usize, &BlockDims)| {
-        let attention = [("num_attention_heads", b.query_heads), ("num_key_value_heads", b.kv_heads)];
-        let widths = attention.into_iter().chain([("intermediate_size", b.ffn)]);
-        let mut own: Map<String, Value> =
-            widths.filter(|(k, n)| *n > 0 && whole[*k] != json!(n)).map(|(k, n)| (k.to_owned(), json!(n))).collect();
+        let mut own = hf_widths(b);
+        own.retain(|name, n| *n != json!(0) && whole[name.as_str()] != *n);
         let halves = [("attention", b.kv_heads), ("mlp", b.ffn)];
         let skipped: Vec<&str> = halves.into_iter().filter(|(_, n)| *n == 0).map(|(half, _)| half).collect();
         if !skipped.is_empty() {

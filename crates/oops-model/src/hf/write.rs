@@ -118,16 +118,17 @@ pub fn hf_config(config: &ModelConfig) -> Value {
         out["max_window_layers"] = json!(if config.sliding_window.is_some() { 0 } else { dims.blocks.len() });
     }
     if dims.blocks.windows(2).any(|w| w[0] != w[1]) || dims.blocks.iter().any(|b| b.kv_heads == 0 || b.ffn == 0) {
-        let entry = |b: &oops_core::BlockDims| {
-            json!({
-                "num_attention_heads": b.query_heads,
-                "num_key_value_heads": b.kv_heads,
-                "intermediate_size": b.ffn,
-            })
-        };
-        out["block_widths"] = dims.blocks.iter().map(entry).collect();
+        out["block_widths"] = dims.blocks.iter().map(|b| Value::Object(hf_widths(b))).collect();
     }
     out
+}
+
+/// A block's widths under config.json's names for them.
+pub fn hf_widths(b: &oops_core::BlockDims) -> Map<String, Value> {
+    [("num_attention_heads", b.query_heads), ("num_key_value_heads", b.kv_heads), ("intermediate_size", b.ffn)]
+        .map(|(name, n)| (name.to_owned(), json!(n)))
+        .into_iter()
+        .collect()
 }
 
 /// `model.safetensors.index.json` of shards given as (file, tensor names, bytes of their values).

@@ -4,7 +4,12 @@
 
 mod support;
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{
+    fs,
+    process::Stdio,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use oops_core::Rng;
 use serde_json::Value;
@@ -140,15 +145,26 @@ fn processes_side_by_side_make_each_result_once() {
     }
 }
 
+/// Sets a flag when it is dropped.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn runs_end_well_while_others_collect_and_verify() {
     let (whole, _): (Trees, _) = undisturbed();
     let place = place();
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Set however this block is left: the scope waits for the thread below even if a run failed.
+        let runs = Stopping(&stop);
         let disturb = scope.spawn(|| {
             let mut collections = 0;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 ended(&place.oops(&["gc", "--older-than", "0s", "--keep-size", "1B", "--delete"]), &[0], "gc");
                 ended(&place.oops(&["verify"]), &[0], "verify");
                 collections += 1;
@@ -158,7 +174,7 @@ fn runs_end_well_while_others_collect_and_verify() {
         for _ in 0..3 {
             together(&place, 2);
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(runs);
         assert!(disturb.join().expect("no panic") > 0);
     });
     place.verified();

@@ -45,6 +45,21 @@ impl Store {
             }
         }
     }
+
+    /// Deletes the file of a lock that nobody holds: takes the lock and lets go of it, so that whoever has just opened
+    /// the file sees that it has no name any more. Answers whether `path` is a lock.
+    pub(crate) fn delete_lock(&self, path: &Path) -> bool {
+        if path.parent() != Some(&self.root.join("locks")) {
+            return false;
+        }
+        if let Ok(file) = File::open(path)
+            && file.try_lock().is_ok()
+            && same_file(&file, path)
+        {
+            drop(ActionLock { file, path: path.to_owned() });
+        }
+        true
+    }
 }
 
 impl Drop for ActionLock {
@@ -92,5 +107,21 @@ mod tests {
         });
         assert_eq!(done.load(Ordering::SeqCst), 200);
         assert_eq!(fs::read_dir(store.root().join("locks")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_lock_is_deleted_only_while_nobody_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let key = Digest::of(b"key");
+        let path = store.root().join("locks").join(key.to_string());
+        let lock = store.lock(&key, || Ok(())).unwrap();
+        assert!(store.delete_lock(&path) && path.exists());
+        // Of a dead process: the file is there, nobody holds it.
+        drop(lock);
+        fs::write(&path, "").unwrap();
+        assert!(store.delete_lock(&path) && !path.exists());
+        assert!(store.delete_lock(&path), "gone already");
+        assert!(!store.delete_lock(&store.root().join("tmp/x")));
     }
 }

@@ -128,7 +128,7 @@ impl Store {
         }
         let _alone = self.alone(waiting)?;
         let choice = choose::choose(self.survey()?, policy, SystemTime::now());
-        choice.victims.iter().try_for_each(|v| delete(&v.path))?;
+        choice.victims.iter().filter(|v| !self.delete_lock(&v.path)).try_for_each(|v| delete(&v.path))?;
         Ok(choice.summary())
     }
 }

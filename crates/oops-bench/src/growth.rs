@@ -11,7 +11,7 @@ use std::{
 
 use oops_core::{BlockDims, Result};
 use oops_linalg::stats::slope;
-use oops_model::DType;
+use oops_model::{ComputeDtype, DType};
 use oops_stage::Registry;
 
 use crate::{Like, ModelSpec, SolveSize, StageBench, Subject, bench_stages, report::Figures, solve, write_model};
@@ -111,7 +111,12 @@ fn point(growth: Growth, step: usize, folder: &Path, registry: &Registry, cancel
         let seconds = figure(&found, "seconds");
         return Ok((seconds, seconds * figure(&found, "gflops")));
     }
-    let subject = Subject { model: model(folder, size)?, sequences: size.2, sequence_tokens: SEQUENCE };
+    let subject = Subject {
+        model: model(folder, size)?,
+        sequences: size.2,
+        sequence_tokens: SEQUENCE,
+        compute_dtype: ComputeDtype::F32,
+    };
     let runs = bench_stages(StageBench::Calibrate, &subject, registry, 1, cancel, &mut |_| ())?;
     let found = runs.into_iter().next().unwrap_or_default();
     // The pass alone: around it the stage embeds, publishes, and measures the GEMM ceiling, whatever the size.

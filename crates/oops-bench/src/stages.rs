@@ -11,7 +11,7 @@ use std::{
 
 use oops_core::{Fault, Result, bail_if};
 use oops_engine::{Limits, Resolved, Selection, Session, Silent, needs, run};
-use oops_model::gemm_ceiling;
+use oops_model::{ComputeDtype, gemm_ceiling};
 use oops_pipeline::{Graph, Problems};
 use oops_stage::Registry;
 use oops_store::Store;
@@ -59,6 +59,8 @@ pub struct Subject {
     pub sequences: usize,
     /// Tokens of each.
     pub sequence_tokens: usize,
+    /// Precision of the operands of linear layers in calibration.
+    pub compute_dtype: ComputeDtype,
 }
 
 impl Subject {
@@ -70,14 +72,15 @@ impl Subject {
         let (text, pipeline) = (folder.join("text.txt"), folder.join("bench.yaml"));
         fs::write(&text, words.repeat(bytes / words.len() + 1)).map_err(|e| Fault::writing(&text, &e))?;
         let stage = |name: &str, inputs: Value, with: Value| json!({ "use": name, "in": inputs, "with": with });
-        let Self { sequences, sequence_tokens, .. } = self;
+        let Self { sequences, sequence_tokens, compute_dtype, .. } = self;
         let model = self.model.canonicalize().map_err(|e| Fault::reading(&self.model, &e))?;
         let cut = |plan: &str, stats: &str| json!({ "model": "dense", "plan": plan, "stats": stats });
         let stages = json!({
             "dense": { "use": "source.model", "with": { "path": model } },
             "text": stage("source.text", json!({ "model": "dense" }), json!({
                 "path": text, "sequences": sequences, "sequence_tokens": sequence_tokens, "packing": "packed" })),
-            "stats": stage("calibrate.activations", json!({ "model": "dense", "tokens": "text" }), json!({ "gram": true })),
+            "stats": stage("calibrate.activations", json!({ "model": "dense", "tokens": "text" }), json!({
+                "gram": true, "compute_dtype": compute_dtype })),
             "gradients": stage("calibrate.gradients", json!({ "model": "dense", "tokens": "text" }), json!({})),
             "scores": stage("score.oops", json!({ "model": "dense", "stats": "stats", "gradients": "gradients" }), json!({})),
             "plan": stage("select.qp", json!({ "model": "dense", "scores": "scores" }), json!({ "remove_fraction": 0.3 })),

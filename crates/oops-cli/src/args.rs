@@ -14,7 +14,7 @@ use oops_stage::available_bytes;
 
 use crate::units::bytes;
 
-pub(crate) use self::bench::{Bench, BenchWhat, OnModel, Repeats, Stored};
+pub(crate) use self::bench::{Bench, BenchWhat, Calibrating, Computed, OnModel, Repeats, Stored};
 use self::examples::{
     BENCH_EXAMPLES, DAG_EXAMPLES, GENERATE_EXAMPLES, RUN_EXAMPLES, SHOW_EXAMPLES, STAGES_EXAMPLES, STATUS_EXAMPLES,
     SWEEP_EXAMPLES,

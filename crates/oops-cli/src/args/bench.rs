@@ -45,6 +45,25 @@ pub(crate) struct OnModel {
     pub(crate) repeats: Repeats,
 }
 
+/// What stages that calibrate are measured on.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Calibrating {
+    #[command(flatten)]
+    pub(crate) on: OnModel,
+    /// Precision of the operands of linear layers in calibration.
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t = Computed::F32)]
+    pub(crate) compute_dtype: Computed,
+}
+
+/// Precision of operands on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Computed {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16, summed in f32.
+    Bf16,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchWhat {
     /// The machine's rate of matrix products, which the others are compared with.
@@ -104,7 +123,7 @@ pub(crate) enum BenchWhat {
         repeats: Repeats,
     },
     /// `calibrate.activations` with Gram matrices.
-    Calibrate(OnModel),
+    Calibrate(Calibrating),
     /// `calibrate.gradients`.
     Gradients(OnModel),
     /// `eval.perplexity`.
@@ -126,9 +145,9 @@ pub(crate) enum BenchWhat {
     /// `distill.blockwise`, one epoch, on a model cut to 70 %.
     Distill(OnModel),
     /// Calibration, FLAP scores, one threshold and ridge repair, with seconds per stage.
-    Prune(OnModel),
+    Prune(Calibrating),
     /// OOPS without training, from calibration to repair, with seconds per stage.
-    Oops(OnModel),
+    Oops(Calibrating),
     /// How time grows with tokens, depth and width: exponents beside those of the number of operations.
     Growth {
         /// Draw medians and theory into this SVG file.

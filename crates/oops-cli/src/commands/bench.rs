@@ -10,12 +10,12 @@ use oops_bench::{
     growth, plot_growth, publish, read, repeat, select, solve, write_model,
 };
 use oops_core::{Fault, Result, bail_if};
-use oops_model::DType;
+use oops_model::{ComputeDtype, DType};
 use oops_stage::Registry;
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Bench, BenchWhat, OnModel, Repeats, Stored},
+    args::{Bench, BenchWhat, Calibrating, Computed, OnModel, Repeats, Stored},
     open::Answer,
     platform::{CANCEL, catch_interrupt},
     show::line,
@@ -56,9 +56,9 @@ pub(crate) fn bench(args: &Bench, registry: &Registry) -> Answer {
             let settings = Settings::from([("folder", json!(folder)), ("bytes", json!(size))]);
             kernel("publish", settings, repeats, || publish(&folder, *size as usize))
         }
-        BenchWhat::Calibrate(on) => stages("calibrate", StageBench::Calibrate, on, registry),
-        BenchWhat::Gradients(on) => stages("gradients", StageBench::Gradients, on, registry),
-        BenchWhat::Evaluate(on) => stages("evaluate", StageBench::Evaluate, on, registry),
+        BenchWhat::Calibrate(on) => calibrating("calibrate", StageBench::Calibrate, on, registry),
+        BenchWhat::Gradients(on) => stages("gradients", StageBench::Gradients, on, ComputeDtype::F32, registry),
+        BenchWhat::Evaluate(on) => stages("evaluate", StageBench::Evaluate, on, ComputeDtype::F32, registry),
         BenchWhat::Decode { model, prompt_tokens, tokens, repeats } => {
             let subject = Model::new(model.as_deref())?;
             let decoding = Decoding::load(&subject.path, *prompt_tokens as usize, *tokens as usize)?;
@@ -69,9 +69,9 @@ pub(crate) fn bench(args: &Bench, registry: &Registry) -> Answer {
             ]);
             kernel("decode", settings, repeats, || decoding.run())
         }
-        BenchWhat::Distill(on) => stages("distill", StageBench::Distill, on, registry),
-        BenchWhat::Prune(on) => stages("prune", StageBench::Prune, on, registry),
-        BenchWhat::Oops(on) => stages("oops", StageBench::Oops, on, registry),
+        BenchWhat::Distill(on) => stages("distill", StageBench::Distill, on, ComputeDtype::F32, registry),
+        BenchWhat::Prune(on) => calibrating("prune", StageBench::Prune, on, registry),
+        BenchWhat::Oops(on) => calibrating("oops", StageBench::Oops, on, registry),
         BenchWhat::Growth { plot, repeats } => growing(plot.as_deref(), repeats, registry),
         BenchWhat::MakeModel { like, blocks, dtype, seed, out } => {
             let dtype = match dtype {
@@ -99,15 +99,32 @@ fn repeated(
     Ok(Report::of(name, settings, &runs))
 }
 
-fn stages(name: &'static str, bench: StageBench, on: &OnModel, registry: &Registry) -> Answer {
+fn calibrating(name: &'static str, bench: StageBench, with: &Calibrating, registry: &Registry) -> Answer {
+    let compute = match with.compute_dtype {
+        Computed::F32 => ComputeDtype::F32,
+        Computed::Bf16 => ComputeDtype::Bf16,
+    };
+    stages(name, bench, &with.on, compute, registry)
+}
+
+fn stages(
+    name: &'static str,
+    bench: StageBench,
+    on: &OnModel,
+    compute_dtype: ComputeDtype,
+    registry: &Registry,
+) -> Answer {
     let Model { path, shown, _folder } = Model::new(on.model.as_deref())?;
-    let subject =
-        Subject { model: path, sequences: on.sequences as usize, sequence_tokens: on.sequence_tokens as usize };
-    let settings = Settings::from([
+    let (sequences, sequence_tokens) = (on.sequences as usize, on.sequence_tokens as usize);
+    let subject = Subject { model: path, sequences, sequence_tokens, compute_dtype };
+    let mut settings = Settings::from([
         ("model", shown),
         ("sequences", json!(on.sequences)),
         ("sequence_tokens", json!(on.sequence_tokens)),
     ]);
+    if !compute_dtype.is_f32() {
+        settings.insert("compute_dtype", json!(compute_dtype));
+    }
     let runs = on.repeats.runs as usize;
     let runs = bench_stages(bench, &subject, registry, runs, &CANCEL, &mut progress(&on.repeats))?;
     print(&Report::of(name, settings, &runs), &on.repeats)

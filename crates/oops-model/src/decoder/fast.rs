@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use oops_core::{Result, Site};
 
-use super::{Decoder, Tap, flat::flat};
+use super::{Decoder, Tap, flat::flat, operand::Operand};
 use crate::{
     Block, Linear,
     kernels::{self, AttentionShape},
@@ -17,28 +17,25 @@ pub(super) fn block(d: &Decoder, b: &Block, x: &Tensor, lengths: &[usize], tap: 
     kernels::rms_norm(&x, &flat(&b.input_norm)?, d.norm_eps, &mut h);
     let mixed = matrix(mix(d, b, &h, lengths)?, rows, b.dims.width(Site::AttnOut))?;
     tap(Site::AttnOut, &mixed)?;
-    let mut y = linear(&flat(&mixed)?, rows, &b.o)?;
+    let y = Operand::new(d, &flat(&mixed)?, rows).added(&x, &b.o)?;
     drop(mixed);
-    kernels::add_into(&mut y, &x);
 
     kernels::rms_norm(&y, &flat(&b.ffn_norm)?, d.norm_eps, &mut h);
-    let mut inner = linear(&h, rows, &b.gate)?;
-    kernels::swiglu(&mut inner, &linear(&h, rows, &b.up)?);
+    let inner = Operand::new(d, &h, rows).gated(&b.gate, &b.up)?;
     drop(h);
     let inner = matrix(inner, rows, b.dims.width(Site::MlpDown))?;
     tap(Site::MlpDown, &inner)?;
-    let mut out = linear(&flat(&inner)?, rows, &b.down)?;
-    kernels::add_into(&mut out, &y);
+    let out = Operand::new(d, &flat(&inner)?, rows).added(&y, &b.down)?;
     matrix(out, rows, d.hidden)
 }
 
 /// Attention over normalised states `h`, before o_proj.
 fn mix(d: &Decoder, b: &Block, h: &[f32], lengths: &[usize]) -> Result<Vec<f32>> {
     let positions: Vec<u32> = lengths.iter().flat_map(|&n| 0..n as u32).collect();
-    let project = |layer: &Linear| linear(h, positions.len(), layer);
-    let q = heads(d, project(&b.q)?, b.q_norm.as_ref(), &positions)?;
-    let k = heads(d, project(&b.k)?, b.k_norm.as_ref(), &positions)?;
-    let v = project(&b.v)?;
+    let h = Operand::new(d, h, positions.len());
+    let q = heads(d, h.through(&b.q)?, b.q_norm.as_ref(), &positions)?;
+    let k = heads(d, h.through(&b.k)?, b.k_norm.as_ref(), &positions)?;
+    let v = h.through(&b.v)?;
     Ok(kernels::attention(&q, &k, &v, lengths, &shape(d, b)))
 }
 

@@ -12,13 +12,14 @@ mod fast;
 mod flat;
 mod head;
 mod loaded;
+mod operand;
 mod plain;
 mod tape;
 
 use candle_core::{DType, Device, Tensor};
 use oops_core::{Fault, Result, Site, bail_if};
 
-use crate::{Block, ModelConfig, kernels, kernels::RopeTable, lift::Lift};
+use crate::{Block, ComputeDtype, ModelConfig, kernels, kernels::RopeTable, lift::Lift};
 pub use cached::KvCache;
 pub use divergence::{Divergence, Head};
 use flat::flat;
@@ -38,6 +39,7 @@ pub struct Decoder {
     norm_eps: f64,
     window: Option<usize>,
     rope: RopeTable,
+    compute: ComputeDtype,
 }
 
 impl Decoder {
@@ -49,7 +51,15 @@ impl Decoder {
         })?;
         let rope = RopeTable::new(&config.rope.frequencies(head_dim), max_tokens);
         let window = config.sliding_window;
-        Ok(Self { hidden: config.dims.hidden, norm_eps: config.norm_eps, window, rope })
+        let compute = ComputeDtype::default();
+        Ok(Self { hidden: config.dims.hidden, norm_eps: config.norm_eps, window, rope, compute })
+    }
+
+    /// The same with linear layers that compute in another precision. Only [`Decoder::block`] on frozen weights in host memory
+    /// does; gradients, decoding and other devices are f32.
+    #[must_use]
+    pub fn computing(self, compute: ComputeDtype) -> Self {
+        Self { compute, ..self }
     }
 
     /// Rows of `embedding` `[vocab, hidden]` for `ids`: `[ids, hidden]`.

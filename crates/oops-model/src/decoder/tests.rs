@@ -86,6 +86,34 @@ fn stories260k_scores_its_stories() {
 }
 
 #[test]
+fn operands_in_bf16_give_nearly_the_same_with_and_without_biases() {
+    let (d, b, x) = setup(None);
+    let d = d.computing(ComputeDtype::Bf16);
+    let mut bare = b.clone();
+    for layer in [&mut bare.q, &mut bare.k, &mut bare.v, &mut bare.o, &mut bare.gate, &mut bare.up, &mut bare.down] {
+        layer.bias = None;
+    }
+    for b in [&b, &bare] {
+        let inner = |form: &dyn Fn(&mut Tap<'_>) -> Result<Tensor>| {
+            let mut sites = Vec::new();
+            let out = form(&mut |_, t| {
+                sites.push(t.clone());
+                Ok(())
+            });
+            sites.push(out.unwrap());
+            sites
+        };
+        let rounded = inner(&|tap| d.block(b, &x, &[1, 24, 15], tap));
+        let exact = inner(&|tap| plain::block(&d, b, &x, &[1, 24, 15], tap));
+        for (rounded, exact) in rounded.iter().zip(&exact) {
+            let norm = |t: Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+            let distance = norm((rounded - exact).unwrap()) / norm(exact.clone());
+            assert!((1e-5..1e-2).contains(&distance), "{distance}");
+        }
+    }
+}
+
+#[test]
 fn both_forms_give_the_same_states_taps_and_logits() {
     for window in [None, Some(5)] {
         let (d, b, x) = setup(window);

@@ -1,19 +1,20 @@
-//! The decoder's arithmetic on plain f32 slices: one file per operation, each compiled for AVX2 with FMA and for the
-//! baseline and chosen at run time.
+//! The decoder's arithmetic on plain f32 slices: one file per operation, each compiled for AVX-512, for AVX2 with
+//! FMA and for the baseline, and chosen at run time; all give the same bits.
 //!
 //! Matrices are row-major, one row per token. Parallel pieces are fixed by shape, never by the number of threads, so
 //! the same input gives the same bits whatever the pool.
 
-/// Runs a closure compiled for AVX2 and FMA where this CPU has them; what it calls must be `#[inline(always)]`.
+/// Runs a closure compiled for AVX-512 or for AVX2 and FMA where this CPU has them; what it calls must be `#[inline(always)]`.
 ///
 /// A macro, because the closure itself must be inlined into the function that has those features: each arm gets its own
 /// copy, and a closure with a single caller is inlined whatever its size. With a shared closure, `mul_add` became a call.
 macro_rules! simd {
     ($closure:expr) => {{
         #[cfg(target_arch = "x86_64")]
-        match pulp::x86::V3::try_new() {
-            Some(wide) => wide.vectorize($closure),
-            None => ($closure)(),
+        match (pulp::x86::V4::try_new(), pulp::x86::V3::try_new()) {
+            (Some(wide), _) => wide.vectorize($closure),
+            (None, Some(wide)) => wide.vectorize($closure),
+            (None, None) => ($closure)(),
         }
         #[cfg(not(target_arch = "x86_64"))]
         ($closure)()
@@ -46,7 +47,7 @@ pub(crate) use linear::{add_into, bias_grad, linear, linear_grad, weight_grad};
 pub(crate) use loss::{row_losses, row_losses_grad};
 pub(crate) use norm::rms_norm;
 pub(crate) use rope::{RopeTable, rotate, rotate_back};
-pub(crate) use swiglu::swiglu;
+pub(crate) use swiglu::{swiglu, swiglu_piece};
 pub(crate) use total::total;
 
 /// Rows that one parallel task takes in row-wise kernels: enough to hide the cost of a task.

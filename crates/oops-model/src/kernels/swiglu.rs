@@ -7,9 +7,12 @@ use super::vector::exp;
 /// `gate` ← silu(`gate`) ⊙ `up`.
 pub(crate) fn swiglu(gate: &mut [f32], up: &[f32]) {
     const CHUNK: usize = 1 << 14;
-    gate.par_chunks_mut(CHUNK).zip(up.par_chunks(CHUNK)).for_each(|(gate, up)| {
-        simd!(|| gate.iter_mut().zip(up).for_each(|(g, u)| *g = *g / (1.0 + exp(-*g)) * u));
-    });
+    gate.par_chunks_mut(CHUNK).zip(up.par_chunks(CHUNK)).for_each(|(gate, up)| swiglu_piece(gate, up));
+}
+
+/// [`swiglu`] on this thread.
+pub(crate) fn swiglu_piece(gate: &mut [f32], up: &[f32]) {
+    simd!(|| gate.iter_mut().zip(up).for_each(|(g, u)| *g = *g / (1.0 + exp(-*g)) * u));
 }
 
 #[cfg(test)]

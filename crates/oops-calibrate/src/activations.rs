@@ -79,7 +79,7 @@ pub struct Activations;
 impl Stage for Activations {
     type Params = Params;
     const NAME: &'static str = "calibrate.activations";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "runs the model and accumulates channel moments and Gram matrices at every site";
     const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::one("tokens", Kind::Tokens)];
     const OUTPUT: Kind = Kind::Stats;

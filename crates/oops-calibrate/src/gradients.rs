@@ -52,7 +52,7 @@ pub struct Gradients;
 impl Stage for Gradients {
     type Params = Params;
     const NAME: &'static str = "calibrate.gradients";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str =
         "gradients of each sequence's loss with respect to a mask on every unit, curvature behind every site";
     const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::one("tokens", Kind::Tokens)];

@@ -3,8 +3,8 @@
 use faer::{MatMut, MatRef};
 use oops_core::{Fault, Result, bail_if};
 
-use crate::product::add_symmetric;
 use crate::symmetric::{Symmetric, packed_len};
+use crate::{product::add_symmetric, wide_gram};
 
 /// A symmetric n × n sum of outer products in f32, of which only the lower triangle is kept up to date.
 ///
@@ -33,7 +33,12 @@ impl Gram {
         let n = self.n;
         let whole = if n == 0 { x.is_empty() } else { x.len().is_multiple_of(n) };
         bail_if(!whole, || Fault::internal(format!("{} activations are no whole rows of {n} channels", x.len())))?;
-        if !x.is_empty() {
+        if x.is_empty() {
+            return Ok(());
+        }
+        if wide_gram::is_available() {
+            wide_gram::add(&mut self.values, x, n);
+        } else {
             let x = MatRef::from_row_major_slice(x, x.len() / n, n);
             add_symmetric(MatMut::from_row_major_slice_mut(&mut self.values, n, n), x.transpose(), 1.0);
         }

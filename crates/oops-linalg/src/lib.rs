@@ -29,6 +29,7 @@ pub mod stats;
 mod symmetric;
 #[cfg(test)]
 mod testkit;
+mod wide_gram;
 
 pub use bounded::{Bounded, ridge_bounded};
 pub use cross::Cross;

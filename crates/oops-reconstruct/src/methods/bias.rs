@@ -33,7 +33,7 @@ pub(crate) struct MeanBias;
 impl Reconstructor for MeanBias {
     type Params = Params;
     const NAME: &'static str = "reconstruct.bias";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "FLAP's bias compensation: the mean of what was removed";
     const ADDS_BIASES: bool = true;
 

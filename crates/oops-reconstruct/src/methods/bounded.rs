@@ -45,7 +45,7 @@ pub(crate) struct Bounded;
 impl Reconstructor for Bounded {
     type Params = Params;
     const NAME: &'static str = "reconstruct.box";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "ridge that moves no weight further than k RMS weights of its output";
 
     fn check(params: &Params) -> Result<()> {

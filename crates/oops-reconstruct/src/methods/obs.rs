@@ -47,7 +47,7 @@ pub(crate) struct SequentialRemoval;
 impl Reconstructor for SequentialRemoval {
     type Params = Params;
     const NAME: &'static str = "reconstruct.obs";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "optimal-brain-surgeon updates, a few channels at a time (ridge by another way)";
 
     fn check(params: &Params) -> Result<()> {

@@ -51,7 +51,7 @@ pub(crate) struct RidgeRepair;
 impl Reconstructor for RidgeRepair {
     type Params = Params;
     const NAME: &'static str = "reconstruct.ridge";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "least squares on the kept channels, damped towards the plain cut, guarded";
 
     fn options(params: &Params) -> Options {

@@ -58,7 +58,7 @@ pub(crate) struct Carriers;
 impl Reconstructor for Carriers {
     type Params = Params;
     const NAME: &'static str = "reconstruct.transfer";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "each removed channel is carried by its most correlated kept ones, means kept exactly";
 
     fn check(params: &Params) -> Result<()> {

@@ -27,7 +27,8 @@ fn kernels_report_their_share_of_what_the_machine_can_do() {
     assert!(low <= number(&gram, "gflops") && number(&gram, "gflops") <= high);
     for (stored, code) in [(1e-9, 0), (1e9, 1)] {
         let line = format!(
-            "{{\"bench\":\"gram\",\"settings\":{{\"channels\":96,\"rows\":64}},\"share_of_symmetric_rate\":{stored}}}"
+            "{{\"bench\":\"gram\",\"settings\":{{\"channels\":96,\"rows\":64}},\"vectors\":{},\"share_of_symmetric_rate\":{stored}}}",
+            gram["vectors"]
         );
         place.write("stored.jsonl", &line);
         let done = place.oops(&[

@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{Place, workspace};
+use support::{Place, names, workspace};
 
 /// The tiny pipeline that every case breaks in its own way; `model/` and `text.jsonl` are copies of the embedded ones.
 const PIPELINE: &str = "\
@@ -184,6 +184,22 @@ fn a_gguf_file_without_a_tokenizer_is_refused_before_any_work() {
     );
     insta::assert_snapshot!(complaint(&place, &[], 2));
     assert!(!place.path("store/actions").exists(), "nothing ran");
+}
+
+#[test]
+fn what_reads_no_text_needs_no_tokenizer() {
+    let place = place();
+    fs::remove_file(place.path("model/tokenizer.json")).unwrap();
+    let stages = [
+        "dense: { use: source.model, with: { path: model } }",
+        "scores: { use: score.magnitude, in: { model: dense } }",
+        "plan: { use: select.uniform, in: { model: dense, scores: scores }, with: { remove_fraction: 0.3 } }",
+        "pruned: { use: reconstruct.none, in: { model: dense, plan: plan } }",
+        "hf: { use: export.hf, in: { model: pruned } }",
+    ];
+    place.write("p.yaml", &format!("version: 1\nstages:\n  {}\n", stages.join("\n  ")));
+    let run = place.run(&place.path("p.yaml"), &[]);
+    assert_eq!(names(&run, "executed").len(), stages.len());
 }
 
 #[test]

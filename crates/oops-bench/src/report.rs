@@ -17,6 +17,8 @@ pub struct Report {
     pub bench: &'static str,
     /// What it ran on.
     pub settings: BTreeMap<&'static str, Value>,
+    /// Widest vectors of this machine's CPU: shares of its limits are compared among such CPUs alone.
+    pub vectors: &'static str,
     /// Number of repetitions.
     pub runs: usize,
     /// Median of every figure.
@@ -37,6 +39,7 @@ impl Report {
         Self {
             bench,
             settings,
+            vectors: vectors(),
             runs: runs.len(),
             medians: columns.iter().map(|(name, values)| (name.clone(), median(values))).collect(),
             spread: columns.iter().map(|(name, values)| (name.clone(), spread(values))).collect(),
@@ -44,13 +47,31 @@ impl Report {
     }
 }
 
+/// The widest vectors that this CPU multiplies.
+fn vectors() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512bf16") {
+            return "AVX512-BF16";
+        }
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "AVX-512";
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            return "AVX2";
+        }
+    }
+    std::env::consts::ARCH
+}
+
 /// A share may fall to this part of a stored one before it counts as a regression.
 const TOLERANCE: f64 = 0.9;
 
 impl Report {
-    /// Whether `stored` is a report of the same benchmark on the same settings.
+    /// Whether `stored` is a report of the same benchmark on the same settings and a CPU with the same vectors.
     pub fn is_like(&self, stored: &Value) -> bool {
         stored["bench"] == self.bench
+            && stored["vectors"] == self.vectors
             && serde_json::to_value(&self.settings).is_ok_and(|mine| mine == stored["settings"])
     }
 
@@ -111,7 +132,9 @@ mod tests {
     fn a_share_regresses_when_even_the_best_run_is_a_tenth_below() {
         let runs = [0.5, 0.71].map(|v| figures([("share_of_x", v), ("seconds", 9.0)]));
         let report = Report::of("x", BTreeMap::from([("n", 4.into())]), &runs);
-        let stored = |share: f64| serde_json::json!({ "bench": "x", "settings": { "n": 4 }, "share_of_x": share, "seconds": 1.0 });
+        let stored = |share: f64| serde_json::json!({ "bench": "x", "settings": { "n": 4 }, "vectors": vectors(), "share_of_x": share, "seconds": 1.0 });
+        let other = serde_json::json!({ "bench": "x", "settings": { "n": 4 }, "vectors": "of another CPU" });
+        assert!(!report.is_like(&other));
         assert!(report.is_like(&stored(0.0)) && !report.is_like(&serde_json::json!({ "bench": "x", "settings": {} })));
         assert!(report.regressions(&stored(0.78)).is_empty());
         assert_eq!(report.regressions(&stored(0.8)), ["share_of_x: 71.0 % at best, 80.0 % stored"]);

@@ -81,7 +81,8 @@ impl Subject {
                 "path": text, "sequences": sequences, "sequence_tokens": sequence_tokens, "packing": "packed" })),
             "stats": stage("calibrate.activations", json!({ "model": "dense", "tokens": "text" }), json!({
                 "gram": true, "compute_dtype": compute_dtype })),
-            "gradients": stage("calibrate.gradients", json!({ "model": "dense", "tokens": "text" }), json!({})),
+            "gradients": stage("calibrate.gradients", json!({ "model": "dense", "tokens": "text" }), json!({
+                "compute_dtype": compute_dtype })),
             "scores": stage("score.oops", json!({ "model": "dense", "stats": "stats", "gradients": "gradients" }), json!({})),
             "plan": stage("select.qp", json!({ "model": "dense", "scores": "scores" }), json!({ "remove_fraction": 0.3 })),
             "pruned": stage("reconstruct.ridge", cut("plan", "stats"), json!({ "damping": 0.001 })),

@@ -45,6 +45,22 @@ impl<const LANES: usize> Panels<LANES> {
         Self { rows, pairs, values }
     }
 
+    /// Rounds the transpose of `matrix`, which has `cols` rows: its columns become rows.
+    ///
+    /// # Panics
+    /// If `matrix` is not made of that many rows of equal length.
+    pub fn transposed(matrix: &[f32], cols: usize) -> Self {
+        let rows = matrix.len().checked_div(cols).unwrap_or(0);
+        assert_eq!(matrix.len(), rows * cols, "not {cols} rows of equal length");
+        let pairs = cols.div_ceil(2);
+        let mut values = vec![0; rows.div_ceil(LANES) * LANES * pairs];
+        if pairs > 0 {
+            let panels = values.par_chunks_exact_mut(LANES * pairs).enumerate();
+            panels.for_each(|(i, panel)| fill_transposed::<LANES>(panel, matrix, rows, i * LANES));
+        }
+        Self { rows, pairs, values }
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -105,6 +121,16 @@ fn fill_inlined<const LANES: usize>(panel: &mut [Pair], rows: &[f32], cols: usiz
     }
 }
 
+/// Rounds up to `LANES` columns of a matrix of rows of length `width`, from column `first` on, into a panel.
+fn fill_transposed<const LANES: usize>(panel: &mut [Pair], matrix: &[f32], width: usize, first: usize) {
+    let lines = panel.as_chunks_mut::<LANES>().0.iter_mut().zip(matrix.chunks(2 * width));
+    for (line, rows) in lines {
+        let (low, high) = rows.split_at(width);
+        line.iter_mut().zip(&low[first..]).for_each(|(pair, v)| *pair = rounded(*v) >> 16);
+        line.iter_mut().zip(high.iter().skip(first)).for_each(|(pair, v)| *pair |= rounded(*v));
+    }
+}
+
 #[inline(always)]
 fn round_block(values: &[f32; 2 * BLOCK], pairs: &mut [Pair; BLOCK]) {
     (0..BLOCK).for_each(|p| pairs[p] = rounded(values[2 * p]) >> 16 | rounded(values[2 * p + 1]));
@@ -155,6 +181,8 @@ mod tests {
                     assert_eq!(entry, expected, "{row} {col} of {rows} × {cols}");
                 }
             }
+            let turned: Vec<f32> = (0..rows * cols).map(|i| matrix[i % rows * cols + i / rows]).collect();
+            assert_eq!(Panels::<14>::transposed(&turned, cols).values, panels.values);
         }
     }
 }

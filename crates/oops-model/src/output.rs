@@ -70,7 +70,8 @@ const KEPT_FILES: [&str; 8] = [
 /// Stores one file: calls the writer with the path to fill.
 pub type PutFile<'a> = dyn FnMut(&str, &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> + 'a;
 
-/// Writes everything but the blocks: embedding, final norm and head of `checkpoint`, configuration, index, tokenizer.
+/// Writes everything but the blocks: embedding, final norm and head of `checkpoint`, configuration, index, and the tokenizer if
+/// there is one.
 ///
 /// The shards of all blocks ([`block_file`]) must be finished. `put` stores a file, `path` says where a stored one
 /// lies, `keep` takes a file of the source over unchanged and tells whether the source has it.
@@ -88,7 +89,8 @@ pub fn write_rest(
     put("config.json", &mut |path| write_json(path, &hf_config(config)))?;
     let index = shard_index(config.dims.blocks.len(), path)?;
     put("model.safetensors.index.json", &mut |path| write_json(path, &index))?;
-    if !keep(TOKENIZER)? {
+    // Methods that read no text need none.
+    if !keep(TOKENIZER)? && checkpoint.has_tokenizer() {
         let text = checkpoint.tokenizer()?.to_json()?;
         put(TOKENIZER, &mut |path| std::fs::write(path, &text).map_err(|e| Fault::writing(path, &e)))?;
     }

@@ -10,8 +10,8 @@ use candle_core::Tensor;
 use oops_artifact::{Artifact, Kind, TokenSet, TokensInfo};
 use oops_core::{BlockDims, Digest, ModelDims, Result, Rng, Site, UnitKind};
 use oops_model::{
-    Block, Checkpoint, DType, Decoder, Family, Linear, ModelConfig, Rope, RopeScaling, StreamDtype, hf_config,
-    hf_index, matrix, shard_contents, vector, with_values, write_block, write_outer,
+    Block, Checkpoint, ComputeDtype, DType, Decoder, Family, Linear, ModelConfig, Rope, RopeScaling, StreamDtype,
+    hf_config, hf_index, matrix, shard_contents, vector, with_values, write_block, write_outer,
 };
 use oops_stage::{Cx, Progress, Workdir};
 
@@ -120,8 +120,13 @@ pub(super) fn tokens() -> TokenSet {
 }
 
 /// What every run uses, but for one.
-pub(super) const PARAMS: Params =
-    Params { batch_tokens: 16, stream_dtype: StreamDtype::F32, per_sequence: true, curvature: true };
+pub(super) const PARAMS: Params = Params {
+    batch_tokens: 16,
+    stream_dtype: StreamDtype::F32,
+    compute_dtype: ComputeDtype::F32,
+    per_sequence: true,
+    curvature: true,
+};
 
 /// One run in `work`; the artifact so far and how it ended.
 pub(super) fn run(model: &Checkpoint, tokens: &TokenSet, work: &Path, stop: Option<u64>) -> (Artifact, Result<()>) {

@@ -66,7 +66,7 @@ impl<'a> Walk<'a> {
         cx: &'a Cx<'a>,
     ) -> Result<Self> {
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
-        let decoder = Decoder::new(checkpoint.config(), longest)?;
+        let decoder = Decoder::new(checkpoint.config(), longest)?.computing(params.compute_dtype);
         let mut embedded = Passage::open(cx, None, input(0))?;
         let mut keep = |batch: &mut Batch| embedded.keep(batch);
         let sizes = (0, params.batch_tokens);

@@ -125,7 +125,7 @@ pub(crate) enum BenchWhat {
     /// `calibrate.activations` with Gram matrices.
     Calibrate(Calibrating),
     /// `calibrate.gradients`.
-    Gradients(OnModel),
+    Gradients(Calibrating),
     /// `eval.perplexity`.
     Evaluate(OnModel),
     /// Decoding token by token, beside the rate at which memory is read.

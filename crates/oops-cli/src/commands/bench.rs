@@ -57,7 +57,7 @@ pub(crate) fn bench(args: &Bench, registry: &Registry) -> Answer {
             kernel("publish", settings, repeats, || publish(&folder, *size as usize))
         }
         BenchWhat::Calibrate(on) => calibrating("calibrate", StageBench::Calibrate, on, registry),
-        BenchWhat::Gradients(on) => stages("gradients", StageBench::Gradients, on, ComputeDtype::F32, registry),
+        BenchWhat::Gradients(on) => calibrating("gradients", StageBench::Gradients, on, registry),
         BenchWhat::Evaluate(on) => stages("evaluate", StageBench::Evaluate, on, ComputeDtype::F32, registry),
         BenchWhat::Decode { model, prompt_tokens, tokens, repeats } => {
             let subject = Model::new(model.as_deref())?;

@@ -10,6 +10,7 @@ use super::{
     Decoder, GradTap,
     fast::shape,
     flat::flat,
+    operand::linear_grad,
     tape::{Heads, Tape},
 };
 use crate::{Block, Linear, kernels, lift::Lift};
@@ -39,7 +40,7 @@ pub(super) fn block(
     kernels::add_into(&mut feed.input, grad);
     let mut dmiddle = feed.input;
     let rows = positions.len();
-    let dmixed = linear_grad(&[(&dmiddle, &b.o)], rows, b.dims.width(Site::AttnOut))?;
+    let dmixed = linear_grad(d, &[(&dmiddle, &b.o)], rows, b.dims.width(Site::AttnOut))?;
     tap(Site::AttnOut, &mixed, &dmixed, &dmiddle)?;
     let mut linears: Grads = Vec::new();
     if weights {
@@ -56,7 +57,7 @@ pub(super) fn block(
         }
     }
     drop(attended);
-    let dh = linear_grad(&[(&dq, &b.q), (&dk, &b.k), (&inner.v, &b.v)], rows, d.hidden)?;
+    let dh = linear_grad(d, &[(&dq, &b.q), (&dk, &b.k), (&inner.v, &b.v)], rows, d.hidden)?;
     let (dx, dinput_norm) = kernels::rms_norm_grad(x, &flat(&b.input_norm)?, &dh, d.norm_eps);
     kernels::add_into(&mut dmiddle, &dx);
     let norms = [Some(dinput_norm), Some(feed.norm), dq_norm, dk_norm];
@@ -74,7 +75,7 @@ struct Feed {
 
 fn ffn(d: &Decoder, b: &Block, tape: &Tape, grad: &[f32], tap: &mut GradTap<'_>, weights: bool) -> Result<Feed> {
     let rows = tape.positions.len();
-    let dinner = linear_grad(&[(grad, &b.down)], rows, b.dims.ffn)?;
+    let dinner = linear_grad(d, &[(grad, &b.down)], rows, b.dims.ffn)?;
     let inner = tape.inner();
     tap(Site::MlpDown, &inner, &dinner, grad)?;
     let mut linears = Vec::new();
@@ -88,7 +89,7 @@ fn ffn(d: &Decoder, b: &Block, tape: &Tape, grad: &[f32], tap: &mut GradTap<'_>,
         linears.push(of_linear(&dgate, &tape.fed, &b.gate)?);
         linears.push(of_linear(&dup, &tape.fed, &b.up)?);
     }
-    let dh = linear_grad(&[(&dgate, &b.gate), (&dup, &b.up)], rows, d.hidden)?;
+    let dh = linear_grad(d, &[(&dgate, &b.gate), (&dup, &b.up)], rows, d.hidden)?;
     let (input, norm) = kernels::rms_norm_grad(&tape.middle, &flat(&b.ffn_norm)?, &dh, d.norm_eps);
     Ok(Feed { input, norm, linears })
 }
@@ -119,15 +120,6 @@ fn of_linear(dy: &[f32], x: &[f32], layer: &Linear) -> Result<Linear> {
 fn vector(values: Vec<f32>) -> Result<Tensor> {
     let n = values.len();
     Tensor::from_vec(values, n, &Device::Cpu).lift()
-}
-
-/// Σ dY·W over the layers that read the same `[rows, inputs]`.
-fn linear_grad(layers: &[(&[f32], &Linear)], rows: usize, inputs: usize) -> Result<Vec<f32>> {
-    let mut dx = vec![0.0; rows * inputs];
-    for (dy, layer) in layers {
-        kernels::linear_grad(&mut dx, dy, rows, &flat(&layer.weight)?, layer.weight.dim(0).lift()?);
-    }
-    Ok(dx)
 }
 
 /// From the gradient at turned heads to that at their projection's result, and that of their norm.

@@ -76,6 +76,22 @@ fn block_gradients_equal_automatic_ones() {
 }
 
 #[test]
+fn operands_in_bf16_give_nearly_the_same_gradients() {
+    let (_, d, b) = setup(DIMS, None, true);
+    let (x, grad) = (random(&[30, HIDDEN], 5, 1.0), random(&[30, HIDDEN], 6, 1.0));
+    let all = |d: &Decoder| {
+        let (dx, sites) = backward(d, &b, &x, &[1, 20, 9], &grad);
+        [vec![crate::values(&dx).unwrap()], sites].concat()
+    };
+    let exact = all(&d);
+    for (rounded, exact) in all(&d.computing(ComputeDtype::Bf16)).iter().zip(&exact) {
+        let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|v| v * v).sum::<f32>().sqrt();
+        let distance = norm(&mut rounded.iter().zip(exact).map(|(a, b)| a - b)) / norm(&mut exact.iter().copied());
+        assert!((1e-5..2e-2).contains(&distance), "{distance}");
+    }
+}
+
+#[test]
 fn the_tap_sees_the_activations_of_the_forward_pass() {
     let (_, d, b) = setup(DIMS, None, true);
     let (x, grad) = (random(&[30, HIDDEN], 5, 1.0), random(&[30, HIDDEN], 6, 1.0));

@@ -55,8 +55,8 @@ impl Decoder {
         Ok(Self { hidden: config.dims.hidden, norm_eps: config.norm_eps, window, rope, compute })
     }
 
-    /// The same with linear layers that compute in another precision. Only [`Decoder::block`] on frozen weights in host memory
-    /// does; gradients, decoding and other devices are f32.
+    /// The same with linear layers that compute in another precision: those of blocks with frozen weights in host memory, and
+    /// the gradients at their inputs. Heads, gradients of weights, decoding and other devices are f32.
     #[must_use]
     pub fn computing(self, compute: ComputeDtype) -> Self {
         Self { compute, ..self }
@@ -115,7 +115,7 @@ impl Decoder {
     pub fn block_recorded(&self, block: &Block, x: &Tensor, lengths: &[usize]) -> Result<(Tensor, Tape)> {
         self.check(block, x, lengths)?;
         let tape = Tape::record(self, block, &flat(x)?, lengths)?;
-        let y = fast::matrix(tape.output(block)?, lengths.iter().sum(), self.hidden)?;
+        let y = fast::matrix(tape.output(self, block)?, lengths.iter().sum(), self.hidden)?;
         Ok((y, tape))
     }
 

@@ -64,6 +64,21 @@ impl<'a> Operand<'a> {
     }
 }
 
+/// Σ dY·W over layers whose inputs are the same `rows` rows of `inputs` values: the gradient there.
+pub(super) fn linear_grad(d: &Decoder, layers: &[(&[f32], &Linear)], rows: usize, inputs: usize) -> Result<Vec<f32>> {
+    let mut dx = vec![0.0; rows * inputs];
+    for (dy, layer) in layers {
+        let (weight, outputs) = (flat(&layer.weight)?, layer.weight.dim(0).lift()?);
+        match d.compute {
+            ComputeDtype::F32 => kernels::linear_grad(&mut dx, dy, rows, &weight, outputs),
+            ComputeDtype::Bf16 => {
+                add_product(&mut dx, &Activations::new(dy, rows), &Weights::transposed(&weight, outputs));
+            }
+        }
+    }
+    Ok(dx)
+}
+
 fn weights(layer: &Linear) -> Result<Weights> {
     Ok(Weights::new(&flat(&layer.weight)?, layer.weight.dim(0).lift()?))
 }

@@ -5,9 +5,10 @@ use oops_core::Result;
 
 use super::{
     Decoder,
-    fast::{linear, normed, shape},
+    fast::{normed, shape},
+    operand::Operand,
 };
-use crate::{Block, Linear, kernels};
+use crate::{Block, kernels};
 
 /// Activations of one block over packed sequences, all `[N, …]` row-major; N = Σ lengths.
 ///
@@ -42,14 +43,17 @@ impl Tape {
         let positions: Vec<u32> = lengths.iter().flat_map(|&n| 0..n as u32).collect();
         let rows = positions.len();
         let attended = normed(d, x, &b.input_norm)?;
-        let q = heads(d, &attended, &positions, &b.q, b.q_norm.as_ref())?;
-        let k = heads(d, &attended, &positions, &b.k, b.k_norm.as_ref())?;
-        let v = linear(&attended, rows, &b.v)?;
+        let operand = Operand::new(d, &attended, rows);
+        let q = heads(d, operand.through(&b.q)?, &positions, b.q_norm.as_ref())?;
+        let k = heads(d, operand.through(&b.k)?, &positions, b.k_norm.as_ref())?;
+        let v = operand.through(&b.v)?;
+        drop(operand);
         let mixed = kernels::attention(&q.turned, &k.turned, &v, lengths, &shape(d, b));
-        let mut middle = linear(&mixed, rows, &b.o)?;
-        kernels::add_into(&mut middle, x);
+        let middle = Operand::new(d, &mixed, rows).added(x, &b.o)?;
         let fed = normed(d, &middle, &b.ffn_norm)?;
-        let (gate, up) = (linear(&fed, rows, &b.gate)?, linear(&fed, rows, &b.up)?);
+        let operand = Operand::new(d, &fed, rows);
+        let (gate, up) = (operand.through(&b.gate)?, operand.through(&b.up)?);
+        drop(operand);
         Ok(Self { lengths: lengths.to_vec(), positions, attended, q, k, v, mixed, middle, fed, gate, up })
     }
 
@@ -61,10 +65,8 @@ impl Tape {
     }
 
     /// The block's output.
-    pub(super) fn output(&self, b: &Block) -> Result<Vec<f32>> {
-        let mut out = linear(&self.inner(), self.positions.len(), &b.down)?;
-        kernels::add_into(&mut out, &self.middle);
-        Ok(out)
+    pub(super) fn output(&self, d: &Decoder, b: &Block) -> Result<Vec<f32>> {
+        Operand::new(d, &self.inner(), self.positions.len()).added(&self.middle, &b.down)
     }
 
     /// Bytes that it holds.
@@ -75,8 +77,7 @@ impl Tape {
     }
 }
 
-fn heads(d: &Decoder, h: &[f32], positions: &[u32], layer: &Linear, norm: Option<&Tensor>) -> Result<Heads> {
-    let mut turned = linear(h, positions.len(), layer)?;
+fn heads(d: &Decoder, mut turned: Vec<f32>, positions: &[u32], norm: Option<&Tensor>) -> Result<Heads> {
     let raw = match norm {
         None => None,
         Some(weight) => {

@@ -43,7 +43,8 @@ pub fn add_product(out: &mut [f32], x: &Activations, w: &Weights) {
 /// # Panics
 /// If the shapes disagree.
 pub fn product_of_two(x: &Activations, [w, v]: [&Weights; 2], f: impl Fn(&mut [f32], &[f32]) + Sync) -> Vec<f32> {
-    assert!(x.pairs() == w.pairs() && x.pairs() == v.pairs() && w.rows() == v.rows(), "matrix shapes disagree");
+    assert!(w.rows() == v.rows() && w.pairs() == v.pairs(), "matrix shapes disagree");
+    assert!(x.pairs() == w.pairs() || w.rows() == 0, "matrix shapes disagree");
     if x.pairs() > DEPTH {
         let (mut out, second) = (product(x, w), product(x, v));
         out.par_chunks_mut(PIECE).zip(second.par_chunks(PIECE)).for_each(|(out, second)| f(out, second));
@@ -66,7 +67,9 @@ pub fn product_of_two(x: &Activations, [w, v]: [&Weights; 2], f: impl Fn(&mut [f
 }
 
 fn all_rows(form: Form, out: &mut [f32], x: &Activations, w: &Weights, add: bool) {
-    assert!(x.pairs() == w.pairs() && out.len() == x.rows() * w.rows(), "matrix shapes disagree");
+    assert_eq!(out.len(), x.rows() * w.rows(), "matrix shapes disagree");
+    // Without rows, a matrix has no columns either.
+    assert!(x.pairs() == w.pairs() || out.is_empty(), "matrix shapes disagree");
     tasks(out, x, w.rows(), |out, first| rows(form, out, x, w, first, add));
 }
 
@@ -146,6 +149,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn there_may_be_no_rows_no_outputs_or_no_inputs() {
+        let (none, some) = (Activations::new(&[], 0), Activations::new(&[1.0; 6], 3));
+        let (no_outputs, weights) = (Weights::new(&[], 0), Weights::new(&[1.0; 8], 4));
+        assert!(product(&none, &weights).is_empty() && product(&some, &no_outputs).is_empty());
+        assert!(product_of_two(&some, [&no_outputs, &no_outputs], |_, _| ()).is_empty());
+        assert_eq!(product(&Activations::new(&[], 2), &Weights::new(&[], 3)), [0.0; 6]);
+        let mut sum = vec![5.0; 6];
+        add_product(&mut sum, &Activations::new(&[], 2), &Weights::new(&[], 3));
+        assert_eq!(sum, [5.0; 6]);
     }
 
     #[test]

@@ -130,6 +130,8 @@ fn a_block_without_units_passes_the_gradient_on() {
     let (_, d, b) = setup(BlockDims { query_heads: 0, kv_heads: 0, head_dim: 8, ffn: 0 }, None, false);
     let (x, grad) = (random(&[5, HIDDEN], 4, 1.0), random(&[5, HIDDEN], 6, 1.0));
     assert_eq!(max_diff(&backward(&d, &b, &x, &[5], &grad).0, &grad), 0.0);
+    let d = d.computing(ComputeDtype::Bf16);
+    assert_eq!(max_diff(&backward(&d, &b, &x, &[5], &grad).0, &grad), 0.0);
     assert!(d.block_grad(&b, &x, &[5], &x.narrow(0, 0, 4).unwrap(), &mut |_, _, _, _| Ok(())).is_err());
 }
 

@@ -71,6 +71,8 @@ pub(super) fn linear_grad(d: &Decoder, layers: &[(&[f32], &Linear)], rows: usize
         let (weight, outputs) = (flat(&layer.weight)?, layer.weight.dim(0).lift()?);
         match d.compute {
             ComputeDtype::F32 => kernels::linear_grad(&mut dx, dy, rows, &weight, outputs),
+            // The transpose of a matrix without rows is not known to have any.
+            ComputeDtype::Bf16 if outputs == 0 => {}
             ComputeDtype::Bf16 => {
                 add_product(&mut dx, &Activations::new(dy, rows), &Weights::transposed(&weight, outputs));
             }

@@ -172,7 +172,9 @@ fn a_block_without_units_adds_its_biases() {
     let d = Decoder::new(&config(Family::Llama, 16, vec![dims]), 8).unwrap();
     let (b, x) = (random_block(16, dims, 3), random(&[5, 16], 4, 1.0));
     let biases = (b.o.bias.as_ref().unwrap() + b.down.bias.as_ref().unwrap()).unwrap();
-    assert!(max_diff(&run(&d, &b, &x, &[5]), &x.broadcast_add(&biases).unwrap()) < 1e-6);
+    let expected = x.broadcast_add(&biases).unwrap();
+    assert!(max_diff(&run(&d, &b, &x, &[5]), &expected) < 1e-6);
+    assert!(max_diff(&run(&d.computing(ComputeDtype::Bf16), &b, &x, &[5]), &expected) < 1e-6);
 }
 
 #[test]

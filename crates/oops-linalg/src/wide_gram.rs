@@ -81,12 +81,11 @@ fn pack<const LANES: usize>(panels: &mut Panels<LANES>, x: &[f32], n: usize) {
         let first = i * LANES;
         for (line, row) in panel.iter_mut().zip(x.chunks_exact(n)) {
             let rest = &row[first..];
-            match rest.first_chunk::<LANES>() {
-                Some(channels) => *line = *channels,
-                None => {
-                    *line = [0.0; LANES];
-                    line[..rest.len()].copy_from_slice(rest);
-                }
+            if let Some(channels) = rest.first_chunk::<LANES>() {
+                *line = *channels;
+            } else {
+                *line = [0.0; LANES];
+                line[..rest.len()].copy_from_slice(rest);
             }
         }
     });
@@ -176,9 +175,10 @@ mod tests {
     use crate::{product::add_symmetric, testkit::normal};
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     fn both_forms_add_the_same_and_leave_the_upper_triangle_alone() {
         if !is_available() {
-            println!("skipped: both_forms_add_the_same_and_leave_the_upper_triangle_alone (a CPU without AVX-512)");
+            eprintln!("skipped: both_forms_add_the_same_and_leave_the_upper_triangle_alone (a CPU without AVX-512)");
             return;
         }
         for (tokens, n) in [(1, 1), (7, 13), (64, 14), (100, 33), (1025, 70), (2500, 145)] {

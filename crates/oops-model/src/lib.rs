@@ -23,6 +23,7 @@ mod hf;
 mod host;
 mod kernels;
 mod lift;
+mod mapped;
 mod output;
 mod pad;
 mod sample;

@@ -21,15 +21,19 @@ mod write;
 
 pub use write::{GgufFormat, GgufMeta, GgufTarget, write_gguf};
 
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use container::{Container, TensorInfo};
 use oops_core::{Fault, Result, bail_if};
 
-use crate::{ModelConfig, source::TensorSource};
+use crate::{
+    ModelConfig,
+    mapped::{FileBytes, Mapped},
+    source::TensorSource,
+};
 
 /// A file's bytes, mapped or in memory.
-type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+type Bytes = Arc<dyn FileBytes>;
 
 /// An opened GGUF file.
 pub(crate) struct GgufModel {
@@ -48,18 +52,7 @@ pub(crate) struct GgufModel {
 /// Opens a GGUF file: versions 2 and 3, one part, architectures llama, deci, qwen2 and qwen3.
 pub(crate) fn open_gguf(path: &Path) -> Result<GgufModel> {
     let file = path.display().to_string();
-    open_bytes(map(path)?, &file).map_err(|f| f.at(file))
-}
-
-fn map(path: &Path) -> Result<Bytes> {
-    let file = File::open(path).map_err(|e| Fault::reading(path, &e))?;
-    #[expect(
-        unsafe_code,
-        reason = "a mapping is the only way to read a large model without copying it; checkpoints \
-                                    are immutable inputs, and a file that another process cuts short ends this one"
-    )]
-    let mapped = unsafe { memmap2::Mmap::map(&file) };
-    Ok(Arc::new(mapped.map_err(|e| Fault::reading(path, &e))?))
+    open_bytes(Arc::new(Mapped::open(path)?), &file).map_err(|f| f.at(file))
 }
 
 fn open_bytes(bytes: Bytes, file: &str) -> Result<GgufModel> {
@@ -112,6 +105,7 @@ impl TensorSource for Tensors {
         let place = |f: Fault| f.at(format!("tensor `{name}`")).at(&self.file);
         let info = self.info(name).ok_or_else(|| place(Fault::data("the tensor is missing")))?;
         let values = dequant::dequantize(info.format, self.container.data(info)).map_err(place)?;
+        self.container.bytes.release(info.span.clone());
         let Some(d) = self.head_dim.filter(|_| turns(name)) else { return Ok(values) };
         let width = if info.shape.len() == 1 { 1 } else { info.shape[info.shape.len() - 1] };
         bail_if(!values.len().is_multiple_of(d * width), || {

@@ -2,12 +2,10 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    fs::File,
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use memmap2::Mmap;
 use oops_core::{Fault, Result, bail_if};
 use safetensors::{Dtype, SafeTensors};
 
@@ -15,12 +13,13 @@ use super::precision;
 use crate::{
     DType,
     block::{LINEARS, NORMS},
+    mapped::{FileBytes as _, Mapped},
     source::TensorSource,
 };
 
 /// The tensors of one or more files.
 pub(crate) struct Shards {
-    files: Vec<(String, Mmap)>,
+    files: Vec<(String, Mapped)>,
     tensors: BTreeMap<String, Stored>,
 }
 
@@ -39,11 +38,11 @@ impl Shards {
         Ok(shards)
     }
 
-    fn add(&mut self, name: &str, path: &PathBuf) -> Result<()> {
-        let map = map(path)?;
+    fn add(&mut self, name: &str, path: &Path) -> Result<()> {
+        let map = Mapped::open(path)?;
         let broken =
             |e| Fault::data(format!("not a complete safetensors file: {e}")).help("download or copy the file again");
-        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(broken)?;
+        let (header, metadata) = SafeTensors::read_metadata(map.as_ref()).map_err(broken)?;
         let start = 8 + header;
         for (tensor, info) in metadata.tensors().into_iter().collect::<BTreeMap<_, _>>() {
             if !is_weight(&tensor)? {
@@ -89,7 +88,10 @@ impl TensorSource for Shards {
 
     fn load_f32(&self, name: &str) -> Result<Vec<f32>> {
         let stored = self.tensors.get(name).ok_or_else(|| Fault::data(format!("tensor `{name}` is missing")))?;
-        Ok(precision::decode(&self.files[stored.file].1[stored.bytes.clone()], stored.dtype))
+        let file = &self.files[stored.file].1;
+        let values = precision::decode(&file.as_ref()[stored.bytes.clone()], stored.dtype);
+        file.release(stored.bytes.clone());
+        Ok(values)
     }
 
     fn file(&self, name: &str) -> Option<&str> {
@@ -99,17 +101,6 @@ impl TensorSource for Shards {
     fn stored_bytes(&self) -> u64 {
         self.tensors.values().map(|t| t.bytes.len() as u64).sum()
     }
-}
-
-fn map(path: &PathBuf) -> Result<Mmap> {
-    let file = File::open(path).map_err(|e| Fault::reading(path, &e))?;
-    #[expect(
-        unsafe_code,
-        reason = "a mapping is the only way to read a large model without copying it; checkpoints are immutable inputs"
-    )]
-    // SAFETY: the map is read only; a file that another process cuts short ends this one, it corrupts nothing.
-    let mapped = unsafe { Mmap::map(&file) };
-    mapped.map_err(|e| Fault::reading(path, &e))
 }
 
 /// Whether a tensor is a weight of the decoders that we read; one that would change the model in a way that we do not

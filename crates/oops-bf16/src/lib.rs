@@ -5,7 +5,8 @@
 //!
 //! Both operands lie row-major with the columns that are summed over, as activations `[tokens, inputs]` and weights
 //! `[outputs, inputs]` do, and are packed once into [`Panels`]; [`product`] is then activations · weightsᵀ. Every output is
-//! summed in an order that the shapes fix, so that the bits do not depend on the number of threads.
+//! summed in an order that the shapes fix, so that the bits do not depend on the number of threads. Nothing here
+//! knows what is multiplied: slices in, slices out.
 
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "tests state exact results where results are exact"))]
 

@@ -16,4 +16,3 @@ mod tile;
 
 pub use panels::{Activations, Panels, Weights};
 pub use product::{add_product, product, product_of_two};
-pub use tile::has_instruction;

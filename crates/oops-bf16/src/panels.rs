@@ -34,15 +34,11 @@ impl<const LANES: usize> Panels<LANES> {
     /// # Panics
     /// If `matrix` is not made of that many rows of equal length.
     pub fn new(matrix: &[f32], rows: usize) -> Self {
-        let cols = matrix.len().checked_div(rows).unwrap_or(0);
-        assert_eq!(matrix.len(), rows * cols, "not {rows} rows of equal length");
-        let pairs = cols.div_ceil(2);
-        let mut values = vec![0; rows.div_ceil(LANES) * LANES * pairs];
-        if cols > 0 {
-            let panels = values.par_chunks_exact_mut(LANES * pairs).zip(matrix.par_chunks(LANES * cols));
-            panels.for_each(|(panel, rows)| fill::<LANES>(panel, rows, cols));
-        }
-        Self { rows, pairs, values }
+        let cols = width(matrix, rows);
+        Self::filled(rows, cols, |first, panel| {
+            let end = rows.min(first + LANES);
+            fill::<LANES>(panel, &matrix[first * cols..end * cols], cols);
+        })
     }
 
     /// Rounds the transpose of `matrix`, which has `cols` rows: its columns become rows.
@@ -50,14 +46,16 @@ impl<const LANES: usize> Panels<LANES> {
     /// # Panics
     /// If `matrix` is not made of that many rows of equal length.
     pub fn transposed(matrix: &[f32], cols: usize) -> Self {
-        let rows = matrix.len().checked_div(cols).unwrap_or(0);
-        assert_eq!(matrix.len(), rows * cols, "not {cols} rows of equal length");
+        let rows = width(matrix, cols);
+        Self::filled(rows, cols, |first, panel| fill_transposed::<LANES>(panel, matrix, rows, first))
+    }
+
+    /// `fill` gets every panel, all zeros, with the number of its first row.
+    fn filled(rows: usize, cols: usize, fill: impl Fn(usize, &mut [Pair]) + Sync) -> Self {
         let pairs = cols.div_ceil(2);
         let mut values = vec![0; rows.div_ceil(LANES) * LANES * pairs];
-        if pairs > 0 {
-            let panels = values.par_chunks_exact_mut(LANES * pairs).enumerate();
-            panels.for_each(|(i, panel)| fill_transposed::<LANES>(panel, matrix, rows, i * LANES));
-        }
+        let panels = values.par_chunks_exact_mut((LANES * pairs).max(1)).enumerate();
+        panels.for_each(|(i, panel)| fill(i * LANES, panel));
         Self { rows, pairs, values }
     }
 
@@ -81,6 +79,13 @@ impl<const LANES: usize> Panels<LANES> {
         let start = i * self.pairs + first;
         &self.values.as_chunks::<LANES>().0[start..start + pairs]
     }
+}
+
+/// Length of the rows of `matrix`.
+fn width(matrix: &[f32], rows: usize) -> usize {
+    let width = matrix.len().checked_div(rows).unwrap_or(0);
+    assert_eq!(matrix.len(), rows * width, "not {rows} rows of equal length");
+    width
 }
 
 /// Rounds up to `LANES` rows of `cols` values into a panel.

@@ -18,19 +18,11 @@ pub(crate) enum Form {
     Plain,
 }
 
-/// Whether this CPU multiplies bf16 itself (AVX512-BF16), without which nothing is gained over f32.
-pub fn has_instruction() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx512bf16") && std::arch::is_x86_feature_detected!("avx512f");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
 impl Form {
     pub(crate) fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
-            if has_instruction() {
+            if std::arch::is_x86_feature_detected!("avx512bf16") && std::arch::is_x86_feature_detected!("avx512f") {
                 return Self::Avx512;
             }
             if std::arch::is_x86_feature_detected!("avx2") {

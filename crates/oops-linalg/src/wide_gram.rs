@@ -41,7 +41,7 @@ pub(crate) fn is_available() -> bool {
     false
 }
 
-/// The lower triangle of `dst` (n × n, row-major) += XᵀX, `x` whole rows of n > 0 channels. The bits do not depend on the
+/// The lower triangle of `dst` (n × n, row-major) += XᵀX, `x` one or more whole rows of n > 0 channels. The bits do not depend on the
 /// number of threads.
 ///
 /// # Panics
@@ -49,8 +49,7 @@ pub(crate) fn is_available() -> bool {
 pub(crate) fn add(dst: &mut [f32], x: &[f32], n: usize) {
     assert!(is_available(), "a CPU without AVX-512");
     let tokens = x.len() / n;
-    let parts = tokens.div_ceil(DEPTH).max(1);
-    let depth = tokens.div_ceil(parts).max(1);
+    let depth = tokens.div_ceil(tokens.div_ceil(DEPTH));
     let (mut high, mut wide) = PACKED.take();
     for x in x.chunks(depth * n) {
         let tokens = x.len() / n;

@@ -25,7 +25,7 @@ impl Store {
     /// Takes the lock of an action. While another process holds it, `waiting` is called a few times a second; it fails to
     /// give up.
     pub fn lock(&self, key: &Digest, mut waiting: impl FnMut() -> Result<()>) -> Result<ActionLock> {
-        let dir = self.root.join("locks");
+        let dir = self.locks();
         make_dir(&dir)?;
         // From here on nobody deletes its work folder.
         drop(self.announce(key));
@@ -47,18 +47,19 @@ impl Store {
     }
 
     /// Deletes the file of a lock that nobody holds: takes the lock and lets go of it, so that whoever has just opened
-    /// the file sees that it has no name any more. Answers whether `path` is a lock.
-    pub(crate) fn delete_lock(&self, path: &Path) -> bool {
-        if path.parent() != Some(&self.root.join("locks")) {
-            return false;
-        }
+    /// the file sees that it has no name any more.
+    pub(crate) fn delete_lock(path: &Path) {
         if let Ok(file) = File::open(path)
             && file.try_lock().is_ok()
             && same_file(&file, path)
         {
             drop(ActionLock { file, path: path.to_owned() });
         }
-        true
+    }
+
+    /// The folder of the locks' files.
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
     }
 }
 
@@ -114,14 +115,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("store")).unwrap();
         let key = Digest::of(b"key");
-        let path = store.root().join("locks").join(key.to_string());
+        let path = store.locks().join(key.to_string());
         let lock = store.lock(&key, || Ok(())).unwrap();
-        assert!(store.delete_lock(&path) && path.exists());
+        Store::delete_lock(&path);
+        assert!(path.exists());
         // Of a dead process: the file is there, nobody holds it.
         drop(lock);
         fs::write(&path, "").unwrap();
-        assert!(store.delete_lock(&path) && !path.exists());
-        assert!(store.delete_lock(&path), "gone already");
-        assert!(!store.delete_lock(&store.root().join("tmp/x")));
+        Store::delete_lock(&path);
+        assert!(!path.exists());
+        Store::delete_lock(&path);
+        assert!(!path.exists(), "gone already");
+        assert!(path.starts_with(store.locks()) && !store.root().join("tmp/x").starts_with(store.locks()));
     }
 }

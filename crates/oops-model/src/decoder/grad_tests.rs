@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     Family, autograd,
     fixtures::{config, max_diff, random, random_block},
-    kernels::testing::with_threads,
+    kernels::testing::{relative_distance, with_threads},
 };
 
 const HIDDEN: usize = 32;
@@ -91,8 +91,7 @@ fn operands_in_bf16_give_nearly_the_same_gradients() {
     };
     let exact = all(&d);
     for (rounded, exact) in all(&d.computing(ComputeDtype::Bf16)).iter().zip(&exact) {
-        let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|v| v * v).sum::<f32>().sqrt();
-        let distance = norm(&mut rounded.iter().zip(exact).map(|(a, b)| a - b)) / norm(&mut exact.iter().copied());
+        let distance = relative_distance(rounded, exact);
         assert!((1e-5..2e-2).contains(&distance), "{distance}");
     }
 }

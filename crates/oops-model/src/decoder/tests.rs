@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     Checkpoint, Family,
     fixtures::{TINY, config, fixture, logits, max_diff, random, random_block},
-    kernels::testing::with_threads,
+    kernels::testing::{relative_distance, with_threads},
 };
 
 const DIMS: BlockDims = BlockDims { query_heads: 6, kv_heads: 2, head_dim: 8, ffn: 40 };
@@ -97,17 +97,16 @@ fn operands_in_bf16_give_nearly_the_same_with_and_without_biases() {
         let inner = |form: &dyn Fn(&mut Tap<'_>) -> Result<Tensor>| {
             let mut sites = Vec::new();
             let out = form(&mut |_, t| {
-                sites.push(t.clone());
+                sites.push(crate::values(t)?);
                 Ok(())
             });
-            sites.push(out.unwrap());
+            sites.push(crate::values(&out.unwrap()).unwrap());
             sites
         };
         let rounded = inner(&|tap| d.block(b, &x, &[1, 24, 15], tap));
         let exact = inner(&|tap| plain::block(&d, b, &x, &[1, 24, 15], tap));
         for (rounded, exact) in rounded.iter().zip(&exact) {
-            let norm = |t: Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
-            let distance = norm((rounded - exact).unwrap()) / norm(exact.clone());
+            let distance = relative_distance(rounded, exact);
             assert!((1e-5..1e-2).contains(&distance), "{distance}");
         }
     }

@@ -73,6 +73,13 @@ pub(crate) mod testing {
         a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
     }
 
+    /// ‖a − b‖ / ‖b‖.
+    pub(crate) fn relative_distance(a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        let difference: f32 = a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum();
+        (difference / b.iter().map(|y| y * y).sum::<f32>()).sqrt()
+    }
+
     /// Runs `f` in a pool of `threads`.
     pub(crate) fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)

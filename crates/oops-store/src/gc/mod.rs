@@ -128,8 +128,16 @@ impl Store {
         }
         let _alone = self.alone(waiting)?;
         let choice = choose::choose(self.survey()?, policy, SystemTime::now());
-        choice.victims.iter().filter(|v| !self.delete_lock(&v.path)).try_for_each(|v| delete(&v.path))?;
+        choice.victims.iter().try_for_each(|v| self.delete(&v.path))?;
         Ok(choice.summary())
+    }
+
+    fn delete(&self, path: &Path) -> Result<()> {
+        if path.starts_with(self.locks()) {
+            Self::delete_lock(path);
+            return Ok(());
+        }
+        delete(path)
     }
 }
 

@@ -102,21 +102,24 @@ impl Stage for Activations {
     }
 
     /// Memory: one block, the residual stream (beside the embedding first, beside the batch in work later), Gram matrices
-    /// and moments of both splits. Disk: the statistics, and the stream twice while a checkpoint replaces the last one.
+    /// and moments of the splits that have sequences. Disk: the statistics, and the stream twice while a checkpoint replaces the last one.
     fn needs(params: &Params, inputs: &PortFacts) -> Needs {
         let (Some(dims), Some(tokens)) = (inputs.one("model").model, inputs.one("tokens").tokens) else {
             return Needs::HEAVY;
         };
         let (sizes, count) = (Sizes(&dims), tokens.count());
         let batch = count.min((params.batch_tokens as u64).max(tokens.sequence_tokens as u64));
-        let grams = if params.gram { 4 * sizes.squares() } else { 0 };
-        let pass = sizes.block() + sizes.inner(batch) + 2 * grams + 2 * MOMENT_BYTES * 2 * sizes.widest();
+        let holds_out = params.period() > 0 && tokens.sequences >= params.period();
+        let splits = 1 + u64::from(holds_out);
+        let grams = if params.gram { splits * 4 * sizes.squares() } else { 0 };
+        let pass = sizes.block() + sizes.inner(batch) + grams + splits * MOMENT_BYTES * 2 * sizes.widest();
         let lengths = vec![tokens.sequence_tokens; tokens.sequences];
         let stream = params.stream_dtype.of(sizes.stream(count));
         Needs {
             heavy: true,
             memory_bytes: Some(stream + pass.max(sizes.embedding())),
-            disk_bytes: Some(2 * stream + dims.blocks.len() as u64 * grams),
+            // Matrices are written as one triangle.
+            disk_bytes: Some(2 * stream + dims.blocks.len() as u64 * grams / 2),
             work: Some(flops::of_pass(&dims, &lengths, params.gram)),
         }
     }

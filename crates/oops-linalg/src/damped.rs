@@ -44,25 +44,15 @@ impl Damped {
     /// Factors H_SS + λ m I for S = `channels`. Fails when H has an entry that is not finite or λ is negative.
     pub(crate) fn new(h: &Symmetric<'_>, channels: &[usize], lambda: f64) -> Result<Self> {
         h.check_channels(channels)?;
-        Self::grow(h.mean_diagonal(channels), lambda, || Dense::gather(channels, channels, |i, j| h.get(i, j)))
-    }
-
-    /// The same for a matrix that was gathered before.
-    pub(crate) fn of(matrix: &Dense, lambda: f64) -> Result<Self> {
-        let trace: f64 = (0..matrix.rows()).map(|i| matrix.get(i, i)).sum();
-        Self::grow(trace / matrix.rows().max(1) as f64, lambda, || matrix.clone())
-    }
-
-    /// Factors `matrix`() + λ `mean` I.
-    fn grow(mean: f64, lambda: f64, matrix: impl Fn() -> Dense) -> Result<Self> {
         bail_if(!(lambda.is_finite() && lambda >= 0.0), || {
             Fault::config(format!("damping {lambda} is not allowed")).help("a finite number, 0 or more")
         })?;
+        let mean = h.mean_diagonal(channels);
         let unit = if mean > 0.0 { mean } else { 1.0 };
         let asked = lambda * mean;
         for attempt in 0..=ATTEMPTS {
             let added = if attempt == 0 { 0.0 } else { asked.max(FIRST * unit) * GROWTH.powi(attempt as i32 - 1) };
-            let mut a = matrix();
+            let mut a = Dense::gather(channels, channels, |i, j| h.get(i, j));
             bail_if(!a.is_finite(), || Fault::data("the Gram matrix has an entry that is not finite"))?;
             a.add_to_diagonal(asked + added);
             if let Some(factor) = Cholesky::new(a).filter(|f| f.condition() <= MAX_CONDITION) {

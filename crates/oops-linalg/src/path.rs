@@ -1,5 +1,5 @@
-//! One repair for several dampings: the Gram matrix is sliced once and the right sides are multiplied out once; each
-//! damping costs its own Cholesky factor and solve.
+//! One repair for several dampings: the right sides are multiplied out once; each damping costs its own Cholesky factor
+//! and solve.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, Par};
@@ -15,7 +15,7 @@ use crate::shift::Shift;
 /// Repairs `linear` for the sorted list `kept` as [`crate::ridge`] does, once for each of `lambdas`, with the target
 /// X W + D of a [`Shift`] if there is one: V = W_S + (H_SS + λ m I)⁻¹ (H_SP W_P + G_S).
 ///
-/// Memory beyond the results: two |S| × |S| and one |S| × outputs matrix in f64, however many dampings.
+/// Memory beyond the results: one |S| × |S| and one |S| × outputs matrix in f64, however many dampings.
 pub fn ridge_path(
     linear: &Linear<'_>,
     kept: &[usize],
@@ -29,9 +29,8 @@ pub fn ridge_path(
     if kept.is_empty() || (removed.is_empty() && shift.is_none()) {
         return Ok(lambdas.iter().map(|_| plain_cut(linear, kept, SolveStatus::Solved, 0.0)).collect());
     }
-    let matrix = Dense::gather(kept, kept, |i, j| h.get(i, j));
     let sides = right_sides(linear, kept, &removed, shift)?;
-    lambdas.iter().map(|&lambda| Ok(solve(linear, kept, Damped::of(&matrix, lambda)?, &sides))).collect()
+    lambdas.iter().map(|&lambda| Ok(solve(linear, kept, Damped::new(h, kept, lambda)?, &sides))).collect()
 }
 
 /// Outputs that one task solves for; depends on their number alone.

@@ -43,6 +43,12 @@ pub(crate) trait Reconstructor: Send + Sync + 'static {
     /// What the parameters say to the loop over blocks.
     fn options(params: &Self::Params) -> Options;
 
+    /// At most the bytes that one module of `n` channels and `d` outputs holds while it is repaired: statistics of both
+    /// splits, weights, and what is solved. Whatever the method: matrices of both splits, the cut system, its factor.
+    fn solve_bytes(_params: &Self::Params, n: u64, _d: u64) -> u64 {
+        32 * n * n
+    }
+
     /// The repair of a module fitted on `tokens`; `damping` is 0 for a method without one.
     fn repair(params: &Self::Params, module: &Module, tokens: &Tokens, damping: f64) -> Result<Repair>;
 

@@ -21,7 +21,7 @@ pub(crate) enum Damping {
 }
 
 impl Damping {
-    /// Within noise of the best on every model tried.
+    /// Of methods that solve everything anew per λ; within a percent of the best in perplexity on SmolLM2-135M.
     pub(crate) const DEFAULT: Self = Self::Fixed(1e-3);
 
     /// Fails unless the number is in range.

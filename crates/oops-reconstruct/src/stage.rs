@@ -17,9 +17,6 @@ use crate::{
     walk::Walk,
 };
 
-/// Bytes per entry of a site's Gram matrix that a repair holds at its peak (25 measured for ridge at 11,008 channels): the
-/// matrices of both splits, the cut and permuted system, its factor, and the candidates that are judged.
-const SOLVE_BYTES: u64 = 32;
 /// What solvers hold beside, whatever the size.
 const SOLVE_BASE: u64 = 64 << 20;
 
@@ -57,14 +54,15 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
         Ok(Facts { at_most: model, form, same_widths, ..Facts::default() })
     }
 
-    /// Memory: a block dense and cut, the embedding that is written at the end; of one site its Gram matrices, factors in f64 and, on the pruned stream, kept inputs
-    /// beside the residual stream. Disk: the weights (f32 at most), the stream twice, and what spills.
+    /// Memory: a block dense and cut and the repair of one site ([`Reconstructor::solve_bytes`]), or the embedding that is
+    /// written at the end; on the pruned stream also the residual stream and kept inputs. Disk: the weights (f32 at most), the stream twice, and what spills.
     fn needs(params: &R::Params, inputs: &PortFacts) -> Needs {
         let Some(dims) = inputs.one("model").model else { return Needs::HEAVY };
         let (options, sizes) = (R::options(params), Sizes(&dims));
         let walks = options.stream == Stream::Pruned;
         let (solves, n) = (walks || R::STATISTICS == Statistics::Gram, sizes.widest());
-        let memory = 2 * sizes.block() + sizes.embedding() + if solves { SOLVE_BASE + SOLVE_BYTES * n * n } else { 0 };
+        let solve = if solves { SOLVE_BASE + R::solve_bytes(params, n, dims.hidden as u64) } else { 0 };
+        let memory = (2 * sizes.block() + solve).max(sizes.embedding());
         let (disk, solving) = (sizes.checkpoint(4), (dims.blocks.len() as u64 * sizes.squares() * n) as f64);
         let needs = |memory, disk, work| Needs {
             heavy: solves,

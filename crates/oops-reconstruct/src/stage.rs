@@ -55,7 +55,8 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
     }
 
     /// Memory: a block dense and cut and the repair of one site ([`Reconstructor::solve_bytes`]), or the embedding that is
-    /// written at the end; on the pruned stream also the residual stream and kept inputs. Disk: the weights (f32 at most), the stream twice, and what spills.
+    /// written at the end; on the pruned stream also the residual stream and kept inputs. Disk: the weights (f32 at most),
+    /// the stream twice, and what spills.
     fn needs(params: &R::Params, inputs: &PortFacts) -> Needs {
         let Some(dims) = inputs.one("model").model else { return Needs::HEAVY };
         let (options, sizes) = (R::options(params), Sizes(&dims));

@@ -6,7 +6,8 @@
 //! the right side.
 //! *Needs.* Gram matrices of the dense stream, or tokens for the pruned one. *Guard.* If the repair does not beat the
 //! cut on held-out tokens, λ grows tenfold up to 10, then the cut stays.
-//! *When it misleads.* Text of another domain than the calibration's: mix domains in the calibration text.
+//! *When it misleads.* Text of another domain than the calibration's: mix domains in the calibration text. Without held-out
+//! tokens `auto` judges on the fitted ones, which are for the least λ.
 //! *Reference.* Frantar & Alistarh, OBC (arXiv 2208.11580) for the exact form; damping towards W_S is ours.
 
 use oops_core::Result;
@@ -65,8 +66,8 @@ impl Reconstructor for RidgeRepair {
         }
     }
 
-    /// Packed Gram matrices of both splits and the factor; W, the cut and every candidate, and the right sides in f64; with a
-    /// target of its own also XᵀD of both splits.
+    /// Packed Gram matrices of both splits and the factor; W, the cut and every candidate, and the right sides in f64; with
+    /// another target also XᵀD of both splits.
     fn solve_bytes(params: &Params, n: u64, d: u64) -> u64 {
         let candidates = Search::Damped(params.damping).rounds().first().map_or(0, Vec::len) as u64;
         let shifts = if params.target == Target::Own { 0 } else { 2 };

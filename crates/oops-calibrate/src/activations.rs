@@ -277,3 +277,6 @@ fn publish(
     cx.work.forget(&stream(l));
     Ok(())
 }
+
+#[cfg(test)]
+mod forecast_tests;

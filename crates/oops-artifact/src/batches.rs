@@ -38,6 +38,11 @@ impl TokenSet {
     }
 }
 
+/// Whether [`TokenSet::batches`] holds out any of `sequences` sequences.
+pub fn holds_out(sequences: usize, period: usize) -> bool {
+    period > 0 && sequences >= period
+}
+
 fn split_of(index: usize, period: usize) -> Split {
     if period > 0 && index % period == period - 1 { Split::Heldout } else { Split::Fit }
 }
@@ -63,6 +68,14 @@ mod tests {
             vocab: lengths.len(),
         };
         TokenSet { info, offsets: vec![0; lengths.len()], sequences }
+    }
+
+    #[test]
+    fn the_first_that_is_held_out_is_number_period() {
+        for (sequences, period) in [(0, 3), (2, 3), (3, 3), (4, 3), (1, 1), (5, 0)] {
+            let any = (0..sequences).any(|i| split_of(i, period) == Split::Heldout);
+            assert_eq!(holds_out(sequences, period), any, "{sequences} {period}");
+        }
     }
 
     #[test]

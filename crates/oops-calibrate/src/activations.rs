@@ -5,8 +5,8 @@ mod speed;
 use std::time::Instant;
 
 use oops_artifact::{
-    Kind, ResidualStats, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file, json, outliers_file,
-    write_block, write_gram,
+    Kind, ResidualStats, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file, holds_out, json,
+    outliers_file, write_block, write_gram,
 };
 use oops_core::{BlockDims, Device, Fault, Result, Site, bail_if};
 use oops_linalg::Gram;
@@ -102,15 +102,15 @@ impl Stage for Activations {
     }
 
     /// Memory: one block, the residual stream (beside the embedding first, beside the batch in work later), Gram matrices
-    /// and moments of the splits that have sequences. Disk: the statistics, and the stream twice while a checkpoint replaces the last one.
+    /// and moments of the splits that have sequences. Disk: the statistics, and the stream twice while a checkpoint replaces
+    /// the last one.
     fn needs(params: &Params, inputs: &PortFacts) -> Needs {
         let (Some(dims), Some(tokens)) = (inputs.one("model").model, inputs.one("tokens").tokens) else {
             return Needs::HEAVY;
         };
         let (sizes, count) = (Sizes(&dims), tokens.count());
         let batch = count.min((params.batch_tokens as u64).max(tokens.sequence_tokens as u64));
-        let holds_out = params.period() > 0 && tokens.sequences >= params.period();
-        let splits = 1 + u64::from(holds_out);
+        let splits = 1 + u64::from(holds_out(tokens.sequences, params.period()));
         let grams = if params.gram { splits * 4 * sizes.squares() } else { 0 };
         let pass = sizes.block() + sizes.inner(batch) + grams + splits * MOMENT_BYTES * 2 * sizes.widest();
         let lengths = vec![tokens.sequence_tokens; tokens.sequences];

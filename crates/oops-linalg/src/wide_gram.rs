@@ -41,8 +41,8 @@ pub(crate) fn is_available() -> bool {
     false
 }
 
-/// The lower triangle of `dst` (n × n, row-major) += XᵀX, `x` one or more whole rows of n > 0 channels. The bits do not depend on the
-/// number of threads.
+/// The lower triangle of `dst` (n × n, row-major) += XᵀX, `x` one or more whole rows of n > 0 channels. The bits
+/// do not depend on the number of threads.
 ///
 /// # Panics
 /// If [`is_available`] says no.

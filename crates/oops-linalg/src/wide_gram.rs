@@ -1,36 +1,46 @@
 //! Gram products on CPUs with AVX-512.
 //!
-//! In X (tokens × channels, row-major), the channels of a tile lie side by side in every row. So both operands of XᵀX are
-//! packed by copying short pieces of rows, once for all tiles that read them, and only tiles that touch the lower triangle
-//! are computed.
+//! In X (tokens × channels, row-major), the channels of a tile lie side by side in every row. So X is packed once by copying
+//! pieces of rows, both operands of XᵀX are read from there, and only tiles that touch the lower triangle are computed.
 
 use std::cell::Cell;
 
 use rayon::prelude::*;
 
-/// Rows of a tile: with [`WIDTH`] they take 28 of the 32 vector registers.
-const HEIGHT: usize = 14;
+/// Rows of a tile: with [`WIDTH`] they take 24 of the 32 vector registers.
+const HEIGHT: usize = 8;
 
-/// Columns of a tile: two vectors.
-const WIDTH: usize = 32;
+/// Columns of a tile, three vectors, and channels of a packed panel.
+const WIDTH: usize = 48;
 
-/// Tokens that a tile sums at once: of its operands (57 and 131 kB), one is read again and again from the second cache.
+/// Numbers of a vector.
+const LANES: usize = 16;
+
+/// Tiles that lie above each other within the rows of one panel.
+const STEPS: usize = WIDTH / HEIGHT;
+
+/// Tokens that a tile sums at once: of its columns (197 kB) it is the rows that are read again and again from the second cache.
 const DEPTH: usize = 1024;
 
-/// Most panels of rows in a task: they stay in the second cache (459 kB).
-const TASK_PANELS: usize = 8;
+/// Tokens that are packed together: pieces of rows are read one after the other, and what is written stays in the second cache.
+const BLOCK: usize = 256;
 
-/// Least number of tasks that there should be.
-const TASKS: usize = 8;
+/// Most tiles above each other in a task: their rows stay in the second cache (524 kB), and so many share a panel read from memory.
+const TASK_TILES: usize = 16;
+
+/// Least number of tasks that there should be: the last ones have the most tiles, and threads should end together.
+const TASKS: usize = 24;
 
 type Tile = [[f32; WIDTH]; HEIGHT];
 
-/// Panels of channels: of each, one token after the other, of each of these, `LANES` channels, zero beyond the last.
-type Panels<const LANES: usize> = Vec<[f32; LANES]>;
+/// One token's channels of a panel, zero beyond the last channel.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line([f32; WIDTH]);
 
 thread_local! {
-    /// Packed operands of the last call. Taken out while in use: a thread that waits for others may begin another call.
-    static PACKED: Cell<(Panels<HEIGHT>, Panels<WIDTH>)> = const { Cell::new((Vec::new(), Vec::new())) };
+    /// Packed tokens of the last call. Taken out while in use: a thread that waits for others may begin another call.
+    static PACKED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 /// Whether [`add`] may be called.
@@ -50,44 +60,55 @@ pub(crate) fn add(dst: &mut [f32], x: &[f32], n: usize) {
     assert!(is_available(), "a CPU without AVX-512");
     let tokens = x.len() / n;
     let depth = tokens.div_ceil(tokens.div_ceil(DEPTH));
-    let (mut high, mut wide) = PACKED.take();
+    let tiles = (n.div_ceil(HEIGHT) / TASKS).clamp(1, TASK_TILES);
+    let mut packed = PACKED.take();
     for x in x.chunks(depth * n) {
-        let tokens = x.len() / n;
-        pack(&mut high, x, n);
-        pack(&mut wide, x, n);
-        let panels = (n.div_ceil(HEIGHT) / TASKS).clamp(1, TASK_PANELS);
-        dst.par_chunks_mut(panels * HEIGHT * n).enumerate().for_each(|(task, dst)| {
-            let first = task * panels;
-            for (column, wide) in wide.chunks_exact(tokens).enumerate() {
+        pack(&mut packed, x, n);
+        let x = Packed { lines: &packed, panels: n.div_ceil(WIDTH) };
+        dst.par_chunks_mut(tiles * HEIGHT * n).enumerate().rev().for_each(|(task, dst)| {
+            let last = task * tiles * HEIGHT + dst.len() / n;
+            for panel in 0..last.div_ceil(WIDTH) {
                 for (i, dst) in dst.chunks_mut(HEIGHT * n).enumerate() {
-                    let row = (first + i) * HEIGHT;
-                    if column * WIDTH < row + dst.len() / n {
-                        let tile = tile(&high[(first + i) * tokens..][..tokens], wide);
-                        put(dst, n, row, column * WIDTH, &tile);
+                    let step = task * tiles + i;
+                    let visible = (step * HEIGHT + dst.len() / n).saturating_sub(panel * WIDTH);
+                    if visible > 0 {
+                        put(dst, n, step * HEIGHT, panel * WIDTH, &tile(x, step, panel, visible));
                     }
                 }
             }
         });
     }
-    PACKED.set((high, wide));
+    PACKED.set(packed);
 }
 
-/// Packs whole rows of n channels.
-fn pack<const LANES: usize>(panels: &mut Panels<LANES>, x: &[f32], n: usize) {
-    let tokens = x.len() / n;
-    panels.resize(n.div_ceil(LANES) * tokens, [0.0; LANES]);
-    panels.par_chunks_exact_mut(tokens).enumerate().for_each(|(i, panel)| {
-        let first = i * LANES;
-        for (line, row) in panel.iter_mut().zip(x.chunks_exact(n)) {
-            let rest = &row[first..];
-            if let Some(channels) = rest.first_chunk::<LANES>() {
-                *line = *channels;
-            } else {
-                *line = [0.0; LANES];
-                line[..rest.len()].copy_from_slice(rest);
-            }
+/// Packs whole rows of n channels: block after block of tokens, in it panel after panel, in it token after token.
+fn pack(packed: &mut Vec<Line>, x: &[f32], n: usize) {
+    let panels = n.div_ceil(WIDTH);
+    packed.resize(x.len() / n * panels, Line([0.0; WIDTH]));
+    packed.par_chunks_mut(BLOCK * panels).zip(x.par_chunks(BLOCK * n)).for_each(|(packed, x)| {
+        #[expect(unsafe_code, reason = "the compiler cannot see that the CPU has these instructions")]
+        // SAFETY: `add` has asked.
+        unsafe {
+            avx512::pack_block(packed, x, n);
         }
     });
+}
+
+/// What [`pack`] made.
+#[derive(Clone, Copy)]
+struct Packed<'a> {
+    lines: &'a [Line],
+    panels: usize,
+}
+
+impl<'a> Packed<'a> {
+    /// Two panels, block after block.
+    fn pair(self, a: usize, b: usize) -> impl Iterator<Item = (&'a [Line], &'a [Line])> {
+        self.lines.chunks(BLOCK * self.panels).map(move |block| {
+            let tokens = block.len() / self.panels;
+            (&block[a * tokens..][..tokens], &block[b * tokens..][..tokens])
+        })
+    }
 }
 
 /// Adds what of a tile at (`row`, `column`) lies in the lower triangle to rows of `dst`.
@@ -102,40 +123,63 @@ fn put(dst: &mut [f32], n: usize, row: usize, column: usize, tile: &Tile) {
     }
 }
 
+/// The sums over tokens of rows `step` · [`HEIGHT`] … times the channels of `panel`, of these at least the first `visible`.
 #[inline]
-fn tile(a: &[[f32; HEIGHT]], b: &[[f32; WIDTH]]) -> Tile {
-    #[cfg(target_arch = "x86_64")]
+fn tile(x: Packed<'_>, step: usize, panel: usize, visible: usize) -> Tile {
     #[expect(unsafe_code, reason = "the compiler cannot see that the CPU has these instructions")]
     // SAFETY: `add` has asked.
-    return unsafe { avx512::tile(a, b) };
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (a, b);
-        unreachable!("`add` has asked for AVX-512")
+    unsafe {
+        match visible.div_ceil(LANES) {
+            1 => avx512::tile::<1>(x, step, panel),
+            2 => avx512::tile::<2>(x, step, panel),
+            _ => avx512::tile::<3>(x, step, panel),
+        }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
-    use super::{HEIGHT, Tile, WIDTH};
+    use super::{HEIGHT, LANES, Line, Packed, STEPS, Tile, WIDTH};
 
-    const LANES: usize = 16;
-    const VECTORS: usize = WIDTH / LANES;
+    /// Tokens between a line and the one that is asked for with it.
+    const AHEAD: usize = 24;
 
-    /// Σ a·bᵀ over tokens. All sums stay in registers: per token two loads, and per row a broadcast and two products.
+    /// A block of [`super::pack`]: compiled for vectors that copy a line without a call.
     #[target_feature(enable = "avx512f")]
-    pub(super) fn tile(a: &[[f32; HEIGHT]], b: &[[f32; WIDTH]]) -> Tile {
+    pub(super) fn pack_block(packed: &mut [Line], x: &[f32], n: usize) {
+        let tokens = x.len() / n;
+        for (token, row) in x.chunks_exact(n).enumerate() {
+            for (panel, channels) in row.chunks(WIDTH).enumerate() {
+                let line = &mut packed[panel * tokens + token].0;
+                if let Some(whole) = channels.first_chunk::<WIDTH>() {
+                    *line = *whole;
+                } else {
+                    *line = [0.0; WIDTH];
+                    line[..channels.len()].copy_from_slice(channels);
+                }
+            }
+        }
+    }
+
+    /// [`super::tile`] with `VECTORS` · 16 columns. All sums stay in registers: per token a load for every vector, and per row
+    /// a broadcast and as many products.
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn tile<const VECTORS: usize>(x: Packed<'_>, step: usize, panel: usize) -> Tile {
         let mut acc = [[_mm512_setzero_ps(); VECTORS]; HEIGHT];
-        for (a, b) in a.iter().zip(b) {
-            let b = b.as_chunks::<LANES>().0;
-            let b: [__m512; VECTORS] = std::array::from_fn(|v| load(&b[v]));
-            for i in 0..HEIGHT {
-                let a = _mm512_set1_ps(a[i]);
-                (0..VECTORS).for_each(|v| acc[i][v] = _mm512_fmadd_ps(a, b[v], acc[i][v]));
+        for (a, b) in x.pair(step / STEPS, panel) {
+            for (a, b) in a.iter().zip(b) {
+                let a = &a.0.as_chunks::<HEIGHT>().0[step % STEPS];
+                fetch(b);
+                let b = b.0.as_chunks::<LANES>().0;
+                let b: [__m512; VECTORS] = std::array::from_fn(|v| load(&b[v]));
+                for i in 0..HEIGHT {
+                    let a = _mm512_set1_ps(a[i]);
+                    (0..VECTORS).for_each(|v| acc[i][v] = _mm512_fmadd_ps(a, b[v], acc[i][v]));
+                }
             }
         }
         let mut tile = [[0.0; WIDTH]; HEIGHT];
@@ -143,6 +187,16 @@ mod avx512 {
             row.as_chunks_mut::<LANES>().0.iter_mut().zip(acc).for_each(|(to, acc)| store(to, acc));
         }
         tile
+    }
+
+    /// Asks for the line [`AHEAD`] tokens later: at the start of every page of memory, loads alone would wait.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn fetch(line: &Line) {
+        let later = std::ptr::from_ref(line).wrapping_add(AHEAD).cast::<i8>();
+        _mm_prefetch::<_MM_HINT_T0>(later);
+        _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(64));
+        _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(128));
     }
 
     #[inline]
@@ -166,6 +220,20 @@ mod avx512 {
     }
 }
 
+#[cfg(not(target_arch = "x86_64"))]
+#[expect(unsafe_code, reason = "the same signatures as where there are such instructions")]
+mod avx512 {
+    use super::{Line, Packed, Tile};
+
+    pub(super) unsafe fn pack_block(_: &mut [Line], _: &[f32], _: usize) {
+        unreachable!("`add` has asked for AVX-512")
+    }
+
+    pub(super) unsafe fn tile<const VECTORS: usize>(_: Packed<'_>, _: usize, _: usize) -> Tile {
+        unreachable!("`add` has asked for AVX-512")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use faer::{MatMut, MatRef};
@@ -180,7 +248,7 @@ mod tests {
             eprintln!("skipped: both_forms_add_the_same_and_leave_the_upper_triangle_alone (a CPU without AVX-512)");
             return;
         }
-        for (tokens, n) in [(1, 1), (7, 13), (64, 14), (100, 33), (1025, 70), (2500, 145)] {
+        for (tokens, n) in [(1, 1), (7, 13), (64, 14), (100, 33), (129, 48), (1025, 70), (2500, 145)] {
             let x = normal(5, tokens * n);
             let (mut ours, mut theirs) = (vec![1.0; n * n], vec![1.0; n * n]);
             add(&mut ours, &x, n);

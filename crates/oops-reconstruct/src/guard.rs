@@ -109,7 +109,7 @@ impl Guard<'_> {
             judged_on_heldout: tokens.heldout.is_some(),
             ..report
         };
-        for round in self.search.rounds() {
+        for round in self.search.rounds(report.judged_on_heldout) {
             let mut best: Option<(f64, f64)> = None;
             for (&damping, repair) in round.iter().zip((self.fit)(module, &tokens.fit, &round)?) {
                 let error = judge.error(&repair)?;

@@ -10,10 +10,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// Dampings that `auto` tries first.
 const CANDIDATES: [f64; 4] = [1e-4, 1e-3, 1e-2, 1e-1];
 
+/// Damping where nothing is searched.
+const DEFAULT: f64 = 1e-3;
+
 /// Damping above which a repair is as good as none.
 const MOST_DAMPING: f64 = 10.0;
 
-/// λ, relative to the mean of diag H_SS: a number, or `auto` for the best of 1e-4 … 1e-1 on held-out tokens.
+/// λ, relative to the mean of diag H_SS: a number, or `auto` for the best of 1e-4 … 1e-1 on held-out tokens, 1e-3 without such.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Damping {
     Fixed(f64),
@@ -22,7 +25,7 @@ pub(crate) enum Damping {
 
 impl Damping {
     /// Of methods that solve everything anew per λ; within a percent of the best in perplexity on SmolLM2-135M.
-    pub(crate) const DEFAULT: Self = Self::Fixed(1e-3);
+    pub(crate) const DEFAULT: Self = Self::Fixed(DEFAULT);
 
     /// Fails unless the number is in range.
     pub(crate) fn check(self) -> Result<()> {
@@ -125,7 +128,8 @@ pub(crate) enum Search {
 
 impl Search {
     /// Rounds of dampings: the best of a round is kept if it beats the cut, otherwise the next, milder repairs are tried.
-    pub(crate) fn rounds(&self) -> Vec<Vec<f64>> {
+    /// Without tokens that were held out `auto` has nothing to choose by: on the fitted ones the least damping always wins.
+    pub(crate) fn rounds(&self, heldout: bool) -> Vec<Vec<f64>> {
         let climb = |from: f64| {
             let next = |&l: &f64| Some(if l == 0.0 { 1e-6 } else { 10.0 * l });
             std::iter::successors(Some(from), next).take_while(|&l| l <= MOST_DAMPING).map(|l| vec![l])
@@ -134,6 +138,7 @@ impl Search {
             Self::Cut => Vec::new(),
             Self::Once => vec![vec![0.0]],
             Self::Damped(Damping::Fixed(value)) => climb(*value).collect(),
+            Self::Damped(Damping::Auto) if !heldout => climb(DEFAULT).collect(),
             Self::Damped(Damping::Auto) => std::iter::once(CANDIDATES.to_vec()).chain(climb(1.0)).collect(),
         }
     }
@@ -148,7 +153,7 @@ impl Search {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DampedParams {
-    /// λ, relative to the mean of the diagonal that it is added to, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
+    /// λ, relative to the mean of the diagonal that it is added to, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens, 1e-3 without such.
     damping: Damping,
     /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
     stream: Stream,
@@ -206,11 +211,12 @@ mod tests {
 
     #[test]
     fn dampings_climb_by_tens_and_auto_begins_with_the_candidates() {
-        let rounds = |damping| Search::Damped(damping).rounds();
+        let rounds = |damping| Search::Damped(damping).rounds(true);
         assert_eq!(rounds(Damping::Fixed(1.0)), [[1.0], [10.0]]);
         assert_eq!(rounds(Damping::Fixed(0.0))[..2], [[0.0], [1e-6]]);
         assert_eq!(rounds(Damping::Auto), [CANDIDATES.to_vec(), vec![1.0], vec![10.0]]);
-        assert!(Search::Cut.rounds().is_empty() && Search::Once.report(0.0).is_none());
+        assert_eq!(Search::Damped(Damping::Auto).rounds(false), Search::Damped(Damping::DEFAULT).rounds(true));
+        assert!(Search::Cut.rounds(true).is_empty() && Search::Once.report(0.0).is_none());
     }
 
     #[test]

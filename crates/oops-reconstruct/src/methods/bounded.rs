@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct Params {
     /// k, the most that a weight may move, in RMS weights of its output.
     k: f64,
-    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
+    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens, 1e-3 without such.
     damping: Damping,
     /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
     stream: Stream,
@@ -45,7 +45,7 @@ pub(crate) struct Bounded;
 impl Reconstructor for Bounded {
     type Params = Params;
     const NAME: &'static str = "reconstruct.box";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "ridge that moves no weight further than k RMS weights of its output";
 
     fn check(params: &Params) -> Result<()> {

@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct Params {
     /// Channels that go in one step.
     chunk: usize,
-    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
+    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens, 1e-3 without such.
     damping: Damping,
     /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
     stream: Stream,
@@ -47,7 +47,7 @@ pub(crate) struct SequentialRemoval;
 impl Reconstructor for SequentialRemoval {
     type Params = Params;
     const NAME: &'static str = "reconstruct.obs";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "optimal-brain-surgeon updates, a few channels at a time (ridge by another way)";
 
     fn check(params: &Params) -> Result<()> {

@@ -6,8 +6,7 @@
 //! the right side.
 //! *Needs.* Gram matrices of the dense stream, or tokens for the pruned one. *Guard.* If the repair does not beat the
 //! cut on held-out tokens, λ grows tenfold up to 10, then the cut stays.
-//! *When it misleads.* Text of another domain than the calibration's: mix domains in the calibration text. Without held-out
-//! tokens `auto` judges on the fitted ones, which are for the least λ.
+//! *When it misleads.* Text of another domain than the calibration's: mix domains in the calibration text.
 //! *Reference.* Frantar & Alistarh, OBC (arXiv 2208.11580) for the exact form; damping towards W_S is ours.
 
 use oops_core::Result;
@@ -27,7 +26,7 @@ use crate::{
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Params {
-    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
+    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens, 1e-3 without such.
     damping: Damping,
     /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
     stream: Stream,
@@ -53,7 +52,7 @@ pub(crate) struct RidgeRepair;
 impl Reconstructor for RidgeRepair {
     type Params = Params;
     const NAME: &'static str = "reconstruct.ridge";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "least squares on the kept channels, damped towards the plain cut, guarded";
 
     fn options(params: &Params) -> Options {
@@ -69,7 +68,7 @@ impl Reconstructor for RidgeRepair {
     /// Packed Gram matrices of both splits and the factor; W, the cut and every candidate, and the right sides in f64; with
     /// another target also XᵀD of both splits.
     fn solve_bytes(params: &Params, n: u64, d: u64) -> u64 {
-        let candidates = Search::Damped(params.damping).rounds().first().map_or(0, Vec::len) as u64;
+        let candidates = Search::Damped(params.damping).rounds(true).first().map_or(0, Vec::len) as u64;
         let shifts = if params.target == Target::Own { 0 } else { 2 };
         12 * n * n + 4 * n * d * (4 + candidates + shifts)
     }

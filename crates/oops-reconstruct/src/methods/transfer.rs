@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct Params {
     /// m, carriers of a removed channel.
     carriers: usize,
-    /// λ, relative to each carrier's own second moment, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
+    /// λ, relative to each carrier's own second moment, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens, 1e-3 without such.
     damping: Damping,
     /// β, the most that one carrier may deliver, in amplitudes (RMS) of the removed channel; absent for no bound.
     beta: Option<f64>,
@@ -58,7 +58,7 @@ pub(crate) struct Carriers;
 impl Reconstructor for Carriers {
     type Params = Params;
     const NAME: &'static str = "reconstruct.transfer";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "each removed channel is carried by its most correlated kept ones, means kept exactly";
 
     fn check(params: &Params) -> Result<()> {

@@ -21,7 +21,8 @@ impl TokenSet {
     pub fn batches(&self, period: usize, most: usize) -> Vec<TokenBatch> {
         let mut batches: Vec<TokenBatch> = Vec::new();
         for split in Split::ALL {
-            let mine = self.sequences.iter().enumerate().filter(|(i, _)| split_of(*i, period) == split);
+            let mine =
+                self.sequences.iter().enumerate().filter(|(i, _)| is_heldout(*i, period) == (split == Split::Heldout));
             for (i, sequence) in mine {
                 let room = |b: &&mut TokenBatch| b.split == split && b.ids.len() + sequence.len() <= most;
                 if let Some(batch) = batches.last_mut().filter(room) {
@@ -43,8 +44,9 @@ pub fn holds_out(sequences: usize, period: usize) -> bool {
     period > 0 && sequences >= period
 }
 
-fn split_of(index: usize, period: usize) -> Split {
-    if period > 0 && index % period == period - 1 { Split::Heldout } else { Split::Fit }
+/// Whether the sequence at `index` is held out where every `period`-th is.
+pub fn is_heldout(index: usize, period: usize) -> bool {
+    period > 0 && index % period == period - 1
 }
 
 #[cfg(test)]
@@ -73,7 +75,7 @@ mod tests {
     #[test]
     fn the_first_that_is_held_out_is_number_period() {
         for (sequences, period) in [(0, 3), (2, 3), (3, 3), (4, 3), (1, 1), (5, 0)] {
-            let any = (0..sequences).any(|i| split_of(i, period) == Split::Heldout);
+            let any = (0..sequences).any(|i| is_heldout(i, period));
             assert_eq!(holds_out(sequences, period), any, "{sequences} {period}");
         }
     }

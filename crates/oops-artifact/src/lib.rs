@@ -18,7 +18,7 @@ mod tree;
 
 use std::path::Path;
 
-pub use batches::{TokenBatch, holds_out};
+pub use batches::{TokenBatch, holds_out, is_heldout};
 pub use gradients::{
     GradientsInfo, LOSSES, curvature_file, gradients_file, read_curvature, read_gradients, read_losses,
     read_sequence_gradients, sequence_gradients_file, write_gradients, write_losses, write_sequence_gradients,

@@ -1,7 +1,7 @@
 //! The residual streams of a token set between two blocks, one tensor per sequence, and which sequences only judge.
 
 use candle_core::Tensor;
-use oops_artifact::TokenSet;
+use oops_artifact::{TokenSet, holds_out, is_heldout};
 use oops_core::{Fault, Result, bail_if};
 use oops_model::{Block, Checkpoint, Decoder, Shelf};
 use oops_stage::Cx;
@@ -16,14 +16,14 @@ impl Split {
     /// Holds out every 1/`fraction`-th sequence, so that both parts see the whole text.
     pub(crate) fn new(sequences: usize, fraction: f64) -> Result<Self> {
         let period = Self::period(sequences, fraction)?;
-        let (heldout, fit) = (0..sequences).partition(|i| i % period == period - 1);
+        let (heldout, fit) = (0..sequences).partition(|i| is_heldout(*i, period));
         Ok(Self { fit, heldout })
     }
 
     /// Every how many sequences one is held out; checked without making lists, whose length a pipeline file may say.
     pub(crate) fn period(sequences: usize, fraction: f64) -> Result<usize> {
         let period = ((1.0 / fraction).round() as usize).max(1);
-        bail_if(sequences < period, || {
+        bail_if(!holds_out(sequences, period), || {
             Fault::data(format!("{sequences} sequences, but every {period}th is needed to judge"))
                 .help("use more sequences or a larger `heldout_fraction`")
         })?;

@@ -19,10 +19,10 @@ const LANES: usize = 16;
 /// Tiles that lie above each other within the rows of one panel.
 const STEPS: usize = WIDTH / HEIGHT;
 
-/// Tokens that a tile sums at once: of its columns (197 kB) it is the rows that are read again and again from the second cache.
+/// Tokens that a tile sums at once: a panel of them (197 kB) meets many rows while it is in the second cache.
 const DEPTH: usize = 1024;
 
-/// Tokens that are packed together: pieces of rows are read one after the other, and what is written stays in the second cache.
+/// Tokens that are packed together: rows are read whole, one after the other, and pieces of panels are long enough to fetch ahead.
 const BLOCK: usize = 256;
 
 /// Most tiles above each other in a task: their rows stay in the second cache (524 kB), and so many share a panel read from memory.
@@ -63,8 +63,7 @@ pub(crate) fn add(dst: &mut [f32], x: &[f32], n: usize) {
     let tiles = (n.div_ceil(HEIGHT) / TASKS).clamp(1, TASK_TILES);
     let mut packed = PACKED.take();
     for x in x.chunks(depth * n) {
-        pack(&mut packed, x, n);
-        let x = Packed { lines: &packed, panels: n.div_ceil(WIDTH) };
+        let x = Packed { lines: pack(&mut packed, x, n), panels: n.div_ceil(WIDTH) };
         dst.par_chunks_mut(tiles * HEIGHT * n).enumerate().rev().for_each(|(task, dst)| {
             let last = task * tiles * HEIGHT + dst.len() / n;
             for panel in 0..last.div_ceil(WIDTH) {
@@ -82,9 +81,12 @@ pub(crate) fn add(dst: &mut [f32], x: &[f32], n: usize) {
 }
 
 /// Packs whole rows of n channels: block after block of tokens, in it panel after panel, in it token after token.
-fn pack(packed: &mut Vec<Line>, x: &[f32], n: usize) {
+fn pack<'a>(packed: &'a mut Vec<Line>, x: &[f32], n: usize) -> &'a [Line] {
     let panels = n.div_ceil(WIDTH);
-    packed.resize(x.len() / n * panels, Line([0.0; WIDTH]));
+    let lines = x.len() / n * panels;
+    // Never shorter: lines that are to be overwritten need no zeros first.
+    packed.resize(lines.max(packed.len()), Line([0.0; WIDTH]));
+    let packed = &mut packed[..lines];
     packed.par_chunks_mut(BLOCK * panels).zip(x.par_chunks(BLOCK * n)).for_each(|(packed, x)| {
         #[expect(unsafe_code, reason = "the compiler cannot see that the CPU has these instructions")]
         // SAFETY: `add` has asked.
@@ -92,6 +94,7 @@ fn pack(packed: &mut Vec<Line>, x: &[f32], n: usize) {
             avx512::pack_block(packed, x, n);
         }
     });
+    packed
 }
 
 /// What [`pack`] made.
@@ -140,7 +143,8 @@ fn tile(x: Packed<'_>, step: usize, panel: usize, visible: usize) -> Tile {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_storeu_ps,
     };
 
     use super::{HEIGHT, LANES, Line, Packed, STEPS, Tile, WIDTH};

@@ -60,24 +60,30 @@ pub(crate) fn add(dst: &mut [f32], x: &[f32], n: usize) {
     assert!(is_available(), "a CPU without AVX-512");
     let tokens = x.len() / n;
     let depth = tokens.div_ceil(tokens.div_ceil(DEPTH));
-    let tiles = (n.div_ceil(HEIGHT) / TASKS).clamp(1, TASK_TILES);
     let mut packed = PACKED.take();
-    for x in x.chunks(depth * n) {
-        let x = Packed { lines: pack(&mut packed, x, n), panels: n.div_ceil(WIDTH) };
-        dst.par_chunks_mut(tiles * HEIGHT * n).enumerate().rev().for_each(|(task, dst)| {
-            let last = task * tiles * HEIGHT + dst.len() / n;
-            for panel in 0..last.div_ceil(WIDTH) {
-                for (i, dst) in dst.chunks_mut(HEIGHT * n).enumerate() {
-                    let step = task * tiles + i;
-                    let visible = (step * HEIGHT + dst.len() / n).saturating_sub(panel * WIDTH);
-                    if visible > 0 {
-                        put(dst, n, step * HEIGHT, panel * WIDTH, &tile(x, step, panel, visible));
-                    }
+    // One way into the pool for all steps: whoever waits outside between them lets its threads fall asleep.
+    rayon::scope(|_| {
+        for x in x.chunks(depth * n) {
+            add_packed(dst, Packed { lines: pack(&mut packed, x, n), panels: n.div_ceil(WIDTH) }, n);
+        }
+    });
+    PACKED.set(packed);
+}
+
+fn add_packed(dst: &mut [f32], x: Packed<'_>, n: usize) {
+    let tiles = (n.div_ceil(HEIGHT) / TASKS).clamp(1, TASK_TILES);
+    dst.par_chunks_mut(tiles * HEIGHT * n).enumerate().rev().for_each(|(task, dst)| {
+        let last = task * tiles * HEIGHT + dst.len() / n;
+        for panel in 0..last.div_ceil(WIDTH) {
+            for (i, dst) in dst.chunks_mut(HEIGHT * n).enumerate() {
+                let step = task * tiles + i;
+                let visible = (step * HEIGHT + dst.len() / n).saturating_sub(panel * WIDTH);
+                if visible > 0 {
+                    put(dst, n, step * HEIGHT, panel * WIDTH, &tile(x, step, panel, visible));
                 }
             }
-        });
-    }
-    PACKED.set(packed);
+        }
+    });
 }
 
 /// Packs whole rows of n channels: block after block of tokens, in it panel after panel, in it token after token.

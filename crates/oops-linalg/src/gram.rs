@@ -3,8 +3,10 @@
 use faer::{MatMut, MatRef};
 use oops_core::{Fault, Result, bail_if};
 
+use crate::product::add_symmetric;
 use crate::symmetric::{Symmetric, packed_len};
-use crate::{product::add_symmetric, wide_gram};
+#[cfg(target_arch = "x86_64")]
+use crate::wide_gram;
 
 /// A symmetric n × n sum of outer products in f32, of which only the lower triangle is kept up to date.
 ///
@@ -36,12 +38,13 @@ impl Gram {
         if x.is_empty() {
             return Ok(());
         }
+        #[cfg(target_arch = "x86_64")]
         if wide_gram::is_available() {
             wide_gram::add(&mut self.values, x, n);
-        } else {
-            let x = MatRef::from_row_major_slice(x, x.len() / n, n);
-            add_symmetric(MatMut::from_row_major_slice_mut(&mut self.values, n, n), x.transpose(), 1.0);
+            return Ok(());
         }
+        let x = MatRef::from_row_major_slice(x, x.len() / n, n);
+        add_symmetric(MatMut::from_row_major_slice_mut(&mut self.values, n, n), x.transpose(), 1.0);
         Ok(())
     }
 

@@ -29,6 +29,7 @@ pub mod stats;
 mod symmetric;
 #[cfg(test)]
 mod testkit;
+#[cfg(target_arch = "x86_64")]
 mod wide_gram;
 
 pub use bounded::{Bounded, ridge_bounded};

@@ -45,10 +45,7 @@ thread_local! {
 
 /// Whether [`add`] may be called.
 pub(crate) fn is_available() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx512f");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+    std::arch::is_x86_feature_detected!("avx512f")
 }
 
 /// The lower triangle of `dst` (n × n, row-major) += XᵀX, `x` one or more whole rows of n > 0 channels. The bits
@@ -146,7 +143,6 @@ fn tile(x: Packed<'_>, step: usize, panel: usize, visible: usize) -> Tile {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
         __m512, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
@@ -227,20 +223,6 @@ mod avx512 {
         unsafe {
             _mm512_storeu_ps(to.as_mut_ptr(), sums);
         }
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[expect(unsafe_code, reason = "the same signatures as where there are such instructions")]
-mod avx512 {
-    use super::{Line, Packed, Tile};
-
-    pub(super) unsafe fn pack_block(_: &mut [Line], _: &[f32], _: usize) {
-        unreachable!("`add` has asked for AVX-512")
-    }
-
-    pub(super) unsafe fn tile<const VECTORS: usize>(_: Packed<'_>, _: usize, _: usize) -> Tile {
-        unreachable!("`add` has asked for AVX-512")
     }
 }
 

@@ -10,9 +10,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// Dampings that `auto` tries first.
 const CANDIDATES: [f64; 4] = [1e-4, 1e-3, 1e-2, 1e-1];
 
-/// Damping where nothing is searched.
-const DEFAULT: f64 = 1e-3;
-
 /// Damping above which a repair is as good as none.
 const MOST_DAMPING: f64 = 10.0;
 
@@ -25,7 +22,7 @@ pub(crate) enum Damping {
 
 impl Damping {
     /// Of methods that solve everything anew per λ; within a percent of the best in perplexity on SmolLM2-135M.
-    pub(crate) const DEFAULT: Self = Self::Fixed(DEFAULT);
+    pub(crate) const DEFAULT: Self = Self::Fixed(1e-3);
 
     /// Fails unless the number is in range.
     pub(crate) fn check(self) -> Result<()> {
@@ -138,7 +135,7 @@ impl Search {
             Self::Cut => Vec::new(),
             Self::Once => vec![vec![0.0]],
             Self::Damped(Damping::Fixed(value)) => climb(*value).collect(),
-            Self::Damped(Damping::Auto) if !heldout => climb(DEFAULT).collect(),
+            Self::Damped(Damping::Auto) if !heldout => Self::Damped(Damping::DEFAULT).rounds(heldout),
             Self::Damped(Damping::Auto) => std::iter::once(CANDIDATES.to_vec()).chain(climb(1.0)).collect(),
         }
     }
@@ -153,7 +150,8 @@ impl Search {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DampedParams {
-    /// λ, relative to the mean of the diagonal that it is added to, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens, 1e-3 without such.
+    /// λ, relative to the mean of the diagonal that it is added to, or `auto`: the best of 1e-4 … 1e-1 on the held-out
+    /// tokens, 1e-3 without such.
     damping: Damping,
     /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
     stream: Stream,

@@ -7,6 +7,7 @@
 
 mod bounded;
 mod cholesky;
+mod conjugate;
 mod cross;
 mod damped;
 mod dense;
@@ -23,6 +24,7 @@ mod product;
 pub mod qp;
 mod rate;
 mod ridge;
+mod rows;
 mod sequence;
 mod shift;
 pub mod stats;
@@ -33,6 +35,7 @@ mod testkit;
 mod wide_gram;
 
 pub use bounded::{Bounded, ridge_bounded};
+pub use conjugate::Conjugate;
 pub use cross::Cross;
 pub use damped::SolveStatus;
 pub use elimination::{Elimination, eliminate};
@@ -46,6 +49,7 @@ pub use metric::in_metric;
 pub use path::ridge_path;
 pub use rate::f64_product_rate;
 pub use ridge::{Ridge, ridge, ridge_cross};
+pub use rows::RowSolver;
 pub use sequence::obs_sequence;
 pub use shift::{Shift, shifted_error};
 pub use symmetric::{Symmetric, packed_len};

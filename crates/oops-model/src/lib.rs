@@ -40,7 +40,9 @@ pub use ceiling::{gemm_ceiling, read_ceiling};
 pub use checkpoint::Checkpoint;
 pub use compute_dtype::ComputeDtype;
 pub use config::{DType, ModelConfig, Rope, RopeScaling};
-pub use decoder::{Decoder, Divergence, GradTap, Head, KvCache, LoadedModel, Tape, cross_entropy};
+pub use decoder::{
+    Decoder, Divergence, FfnStep, GradTap, Head, KvCache, LinearizedFfn, LoadedModel, Tape, cross_entropy,
+};
 pub use device::open_device;
 pub use family::Family;
 pub use generate::{Generated, Stopped, generate, room};

@@ -5,6 +5,7 @@ use oops_linalg::{Bias, error_energy, output_energy, shifted_error};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    joint::Refined,
     options::Search,
     problem::{Module, SiteTokens, Tokens, install},
 };
@@ -53,6 +54,9 @@ pub(crate) struct Report {
     pub(crate) condition: Option<f64>,
     /// `cut`, `solved`, or what the solver said.
     pub(crate) status: String,
+    /// What refining the FFN behind its repair came to, where the method does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refined: Option<Refined>,
 }
 
 impl Report {
@@ -69,6 +73,7 @@ impl Report {
             tried: Vec::new(),
             condition: None,
             status: "cut".to_owned(),
+            refined: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod forward;
 mod gather;
 mod guard;
+mod joint;
 mod method;
 mod methods;
 mod options;

@@ -7,6 +7,8 @@ use oops_model::SaveAs;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::joint::Joint;
+
 /// Dampings that `auto` tries first.
 const CANDIDATES: [f64; 4] = [1e-4, 1e-3, 1e-2, 1e-1];
 
@@ -182,12 +184,19 @@ pub(crate) struct Options {
     pub(crate) target: Target,
     /// κ of the token weights on the pruned stream; 0 weighs all tokens alike.
     pub(crate) kappa: f64,
+    /// On the pruned stream, what refines every FFN behind its repair.
+    pub(crate) joint: Option<Joint>,
 }
 
 impl Options {
+    /// Whether the dense model's stream walks beside the pruned one.
+    pub(crate) fn two_streams(&self) -> bool {
+        self.target != Target::Own || self.joint.is_some_and(|j| j.target != Target::Own)
+    }
+
     /// For a method whose target is the module's own output.
     pub(crate) fn own(dtype: SaveAs, search: Search, stream: Stream) -> Self {
-        Self { dtype, search, stream, target: Target::Own, kappa: 0.0 }
+        Self { dtype, search, stream, target: Target::Own, kappa: 0.0, joint: None }
     }
 
     /// Checks what the method's own check need not know of.

@@ -10,11 +10,12 @@ use serde::Serialize;
 
 use crate::{
     guard::{Guard, Report},
+    joint,
     method::{Reconstructor, Statistics},
-    options::{Options, Stream, Target},
+    options::{Options, Stream},
     output::{block_file, write_rest},
     problem::{Module, SiteTokens},
-    walk::Walk,
+    walk::{BATCH_TOKENS, Walk},
 };
 
 /// What solvers hold beside, whatever the size.
@@ -75,9 +76,15 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
             (false, _) => needs(memory, disk, solving),
             (true, None) => Needs::HEAVY,
             (true, Some(tokens)) => {
-                let streams = if options.target == Target::Own { 1 } else { 2 } * sizes.stream(tokens.count());
+                let streams = if options.two_streams() { 2 } else { 1 } * sizes.stream(tokens.count());
                 let kept = 4 * n * tokens.count();
-                needs(memory + streams + kept, disk + 3 * streams + kept, solving + sizes.forward(tokens))
+                let work = solving + sizes.forward(tokens);
+                let Some(joint) = options.joint else { return needs(memory + streams + kept, disk + 3 * streams + kept, work) };
+                let (targets, passes) = (sizes.stream(tokens.count()), (joint.steps * (joint.iterations + 1)) as f64);
+                let refining = 2 * sizes.block() + targets + joint::bytes(n, dims.hidden as u64, BATCH_TOKENS as u64);
+                let memory = streams + (memory + kept).max(refining);
+                // A product costs ten of a forward pass's products, of which the FFN has three.
+                needs(memory, disk + 3 * streams + kept + targets, work + 10.0 / 3.0 * passes * sizes.forward(tokens))
             }
         }
     }

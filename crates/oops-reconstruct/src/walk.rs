@@ -4,6 +4,7 @@
 //! with the columns that stay; the fit; the stream goes on through the repaired o_proj; the same with down_proj. So a
 //! walk costs one dense forward pass and its Gram matrices, and holds one block, the residual stream and one site's
 //! kept inputs of all tokens. For another target than a module's own output, the dense stream walks beside it.
+//! Where the method refines FFNs, the three projections are fitted together before the stream goes on.
 
 use candle_core::Tensor;
 use oops_artifact::{Artifact, Split, TokenBatch, TokenSet};
@@ -15,27 +16,27 @@ use oops_stage::{Workdir, timed};
 use crate::{
     forward::{columns, fault, project, site_input, without_attention},
     gather::Gather,
+    joint::{Fit, Joint, Refined},
     options::{Options, Target},
     stage::{Job, Seconds},
 };
 
 /// Tokens that go through a block together; bounds the memory for inner activations, changes no more than rounding.
-const BATCH_TOKENS: usize = 4096;
+pub(crate) const BATCH_TOKENS: usize = 4096;
 
 /// Every tenth sequence is held out, as by `calibrate.activations`.
 const PERIOD: usize = 10;
 
 /// Sequences that go through a block together.
-struct Batch {
-    split: Split,
-    lengths: Vec<usize>,
+pub(crate) struct Batch {
+    pub(crate) split: Split,
+    pub(crate) lengths: Vec<usize>,
 }
 
 /// The residual streams between two modules.
 pub(crate) struct Walk<'a> {
     job: &'a Job<'a>,
-    target: Target,
-    kappa: f64,
+    options: &'a Options,
     decoder: Decoder,
     batches: Vec<Batch>,
     /// The pruned model's residual stream, one row per token, batch by batch.
@@ -51,8 +52,7 @@ fn streams_file(l: usize) -> String {
 
 impl<'a> Walk<'a> {
     /// Repairs every block, or what an earlier, killed run has left.
-    pub(crate) fn run(job: &'a Job<'a>, tokens: &Artifact, options: &Options) -> Result<Vec<Seconds>> {
-        let (target, kappa) = (options.target, options.kappa);
+    pub(crate) fn run(job: &'a Job<'a>, tokens: &Artifact, options: &'a Options) -> Result<Vec<Seconds>> {
         let tokens = TokenSet::read(tokens)?;
         let (blocks, cx) = (job.plan.blocks.len(), job.cx);
         tokens.check_vocab(job.checkpoint.config().dims.vocab)?;
@@ -60,8 +60,8 @@ impl<'a> Walk<'a> {
         bail_if(longest == 0, || Fault::data("there are no calibration tokens"))?;
         let decoder = Decoder::new(job.checkpoint.config(), longest)?;
         let x = Shelf::new(cx.spill_file("pruned.shelf"))?;
-        let dense = (target != Target::Own).then(|| Shelf::new(cx.spill_file("dense.shelf"))).transpose()?;
-        let mut walk = Self { job, target, kappa, decoder, batches: Vec::new(), x, dense };
+        let dense = options.two_streams().then(|| Shelf::new(cx.spill_file("dense.shelf"))).transpose()?;
+        let mut walk = Self { job, options, decoder, batches: Vec::new(), x, dense };
         walk.embed(&tokens)?;
         let first = walk.resume(blocks)?;
         cx.progress.advance(first as u64);
@@ -92,14 +92,23 @@ impl<'a> Walk<'a> {
         for site in Site::ALL {
             let mut time = Seconds::of(l, site);
             let (inputs, gather) = timed(&mut time.statistics, || self.inputs(l, site, &dense))?;
+            let mut report = None;
             if let (Some(module), Some(gather)) = (job.module(l, site, &dense)?, gather) {
                 let to = block.projection_mut(site);
                 let repair = || job.guard.repair(l, site, &module, gather.finish(), to).map_err(|f| f.at(site));
-                reports.push(timed(&mut time.repair, repair)?);
+                report = Some(timed(&mut time.repair, repair)?);
             }
             // What is written is what the stream goes through.
             block = block.rounded(job.dtype)?;
-            timed(&mut time.advance, || self.advance(&inputs, block.projection(site)))?;
+            match (&mut report, self.options.joint) {
+                (Some(report), Some(joint)) if site == Site::MlpDown => {
+                    drop(inputs);
+                    let refined = timed(&mut time.repair, || self.refine(joint, &dense, &mut block));
+                    report.refined = Some(refined.map_err(|f| f.at(site))?);
+                }
+                _ => timed(&mut time.advance, || self.advance(&inputs, block.projection(site)))?,
+            }
+            reports.extend(report);
             seconds.push(time);
         }
         job.write(l, &block, &reports)?;
@@ -118,7 +127,7 @@ impl<'a> Walk<'a> {
         // Channels in front of a site are written in the output's precision too.
         let (front, dense_front) = (half(&dense.rounded(self.job.dtype)?)?, half(dense)?);
         let layer = dense.projection(site);
-        let outputs = (self.target != Target::Own).then(|| layer.weight.dim(0)).transpose().map_err(fault)?;
+        let outputs = (self.options.target != Target::Own).then(|| layer.weight.dim(0)).transpose().map_err(fault)?;
         let width = dense.dims.width(site);
         let mut gather = (kept.len() < width).then(|| Gather::new(width, outputs));
         let mut inputs = Shelf::new(self.job.cx.spill_file("inputs.shelf"))?;
@@ -131,12 +140,14 @@ impl<'a> Walk<'a> {
                 let before = dense.get(i)?;
                 let theirs = site_input(&self.decoder, &dense_front, &before, &batch.lengths, site)?;
                 let output = project(&theirs, layer)?;
-                shift = Some(beyond(self.target, &output, &project(&x, layer)?, &before, &stream)?);
+                if self.options.target != Target::Own {
+                    shift = Some(beyond(self.options.target, &output, &project(&x, layer)?, &before, &stream)?);
+                }
                 stream = (before + output).map_err(fault)?;
                 dense.set(i, stream.clone())?;
             }
             if let Some(gather) = &mut gather {
-                let weights = token_roots(&stream, self.kappa)?;
+                let weights = token_roots(&stream, self.options.kappa)?;
                 let shift = shift.map(|d| weighted(&d, weights.as_ref())).transpose()?;
                 let shift = shift.as_ref().map(oops_model::values).transpose()?;
                 with_values(&weighted(&x, weights.as_ref())?, |x| gather.add(batch.split, x, shift.as_deref()))??;
@@ -155,6 +166,30 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Refines the FFN of a `block` that lost channels, and moves the pruned stream behind it.
+    fn refine(&mut self, joint: Joint, dense: &Block, block: &mut Block) -> Result<Refined> {
+        let cx = self.job.cx;
+        let through = |b: &Block, walk: &Self, i: usize| {
+            walk.decoder.block(b, &walk.x.get(i)?, &walk.batches[i].lengths, &mut |_, _| Ok(()))
+        };
+        let mut own = Shelf::new(cx.spill_file("targets.shelf"))?;
+        if joint.target == Target::Own {
+            let dense = without_attention(dense)?;
+            (0..self.x.len()).try_for_each(|i| own.push(through(&dense, self, i)?))?;
+        }
+        let y = self.dense.as_ref().filter(|_| joint.target != Target::Own).unwrap_or(&own);
+        let tick = || cx.check_cancelled();
+        let fit = Fit::new(joint, &self.decoder, &self.batches, [&self.x, y], &tick)?;
+        let (half, refined) = fit.run(without_attention(block)?)?;
+        drop(fit);
+        let half = half.rounded(self.job.dtype)?;
+        for i in 0..self.x.len() {
+            self.x.set(i, through(&half, self, i)?)?;
+        }
+        *block = Block { gate: half.gate, up: half.up, down: half.down, ..block.clone() };
+        Ok(refined)
+    }
+
     /// Embeds the tokens.
     fn embed(&mut self, tokens: &TokenSet) -> Result<()> {
         let embedding = self.job.checkpoint.embedding()?;
@@ -169,7 +204,7 @@ impl<'a> Walk<'a> {
 }
 
 /// √w_t of the tokens of a batch as a column, w_t = min(1, κ·median‖y‖²/‖y_t‖²) for the rows of `y`; `None` for κ = 0.
-fn token_roots(y: &Tensor, kappa: f64) -> Result<Option<Tensor>> {
+pub(crate) fn token_roots(y: &Tensor, kappa: f64) -> Result<Option<Tensor>> {
     if kappa == 0.0 {
         return Ok(None);
     }

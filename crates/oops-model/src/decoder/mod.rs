@@ -11,6 +11,7 @@ mod divergence;
 mod fast;
 mod flat;
 mod head;
+mod linearized;
 mod loaded;
 mod operand;
 mod plain;
@@ -23,6 +24,7 @@ use crate::{Block, ComputeDtype, ModelConfig, kernels, kernels::RopeTable, lift:
 pub use cached::KvCache;
 pub use divergence::{Divergence, Head};
 use flat::flat;
+pub use linearized::{FfnStep, LinearizedFfn};
 pub use loaded::LoadedModel;
 pub use tape::Tape;
 
@@ -131,6 +133,12 @@ impl Decoder {
         let out = backward::block(self, block, &flat(x)?, tape, &flat(grad)?, &mut |_, _, _, _| Ok(()), true)?;
         let weights = out.weights.ok_or_else(|| Fault::internal("a backward pass without weights"))?;
         Ok((fast::matrix(out.input, rows, self.hidden)?, weights))
+    }
+
+    /// The branch of `block`'s FFN around its weights, on the stream `x` `[N, hidden]` behind its attention. In f32.
+    pub fn linearize_ffn(&self, block: &Block, x: &Tensor) -> Result<LinearizedFfn> {
+        self.check(block, x, &vec![1; x.dim(0).lift()?])?;
+        LinearizedFfn::new(self, block, x)
     }
 
     /// Logits of hidden states `x` `[N, hidden]`: `[N, vocab]`.

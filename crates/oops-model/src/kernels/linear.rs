@@ -5,6 +5,9 @@ use rayon::prelude::*;
 
 use super::gemm::{Mat, gemm};
 
+/// Values per task of an operation on every value.
+const CHUNK: usize = 1 << 14;
+
 /// y = x·Wᵀ + b: `x` `[n, inputs]`, `weight` `[outputs, inputs]`, `bias` `[outputs]`; gives `[n, outputs]`.
 pub(crate) fn linear(x: &[f32], n: usize, weight: &[f32], bias: Option<&[f32]>, outputs: usize) -> Vec<f32> {
     let inputs = x.len().checked_div(n).unwrap_or(0);
@@ -54,9 +57,27 @@ pub(crate) fn bias_grad(dy: &[f32], outputs: usize) -> Vec<f32> {
 
 /// `sum` ← `sum` + `x`.
 pub(crate) fn add_into(sum: &mut [f32], x: &[f32]) {
-    const CHUNK: usize = 1 << 14;
     sum.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(sum, x)| {
         simd!(|| sum.iter_mut().zip(x).for_each(|(s, x)| *s += x));
+    });
+}
+
+/// `x` ← `x` ⊙ `a`.
+pub(crate) fn scale_by(x: &mut [f32], a: &[f32]) {
+    x.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).for_each(|(x, a)| {
+        simd!(|| x.iter_mut().zip(a).for_each(|(x, a)| *x *= a));
+    });
+}
+
+/// `x` ← `x` ⊙ `a` + `y` ⊙ `b`.
+pub(crate) fn combine(x: &mut [f32], a: &[f32], y: &[f32], b: &[f32]) {
+    let factors = a.par_chunks(CHUNK).zip(y.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK));
+    x.par_chunks_mut(CHUNK).zip(factors).for_each(|(x, ((a, y), b))| {
+        simd!(|| {
+            for (((x, a), y), b) in x.iter_mut().zip(a).zip(y).zip(b) {
+                *x = *x * a + y * b;
+            }
+        });
     });
 }
 
@@ -102,5 +123,13 @@ mod tests {
         let mut sum = vec![1.0; 40_000];
         add_into(&mut sum, &vec![2.0; 40_000]);
         assert!(sum.iter().all(|&v| v == 3.0));
+    }
+
+    #[test]
+    fn values_are_scaled_and_combined_one_by_one() {
+        let mut x = vec![1.0, 2.0];
+        scale_by(&mut x, &[3.0, 4.0]);
+        combine(&mut x, &[1.0, 0.5], &[10.0, 20.0], &[2.0, 0.1]);
+        assert_eq!(x, [23.0, 6.0]);
     }
 }

@@ -43,11 +43,11 @@ pub(crate) use attention_grad::attention_grad;
 pub(crate) use divergence::{row_divergences, row_divergences_grad};
 pub(crate) use few_rows::{FEW_ROWS, linear_few};
 pub(crate) use grad::{cross_entropy_grad, masked_softmax, masked_softmax_grad, rms_norm_grad, swiglu_grad};
-pub(crate) use linear::{add_into, bias_grad, linear, linear_grad, weight_grad};
+pub(crate) use linear::{add_into, bias_grad, combine, linear, linear_grad, scale_by, weight_grad};
 pub(crate) use loss::{row_losses, row_losses_grad};
 pub(crate) use norm::rms_norm;
 pub(crate) use rope::{RopeTable, rotate, rotate_back};
-pub(crate) use swiglu::{swiglu, swiglu_piece};
+pub(crate) use swiglu::{swiglu, swiglu_piece, swiglu_slopes};
 pub(crate) use total::total;
 
 /// Rows that one parallel task takes in row-wise kernels: enough to hide the cost of a task.

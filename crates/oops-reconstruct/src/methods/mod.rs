@@ -3,6 +3,7 @@
 mod bias;
 mod bounded;
 mod equality;
+mod joint;
 mod none;
 mod obs;
 pub(crate) mod ridge;
@@ -19,6 +20,7 @@ pub fn stages() -> Vec<Box<dyn AnyStage>> {
         erase::<ReconstructStage<bias::MeanBias>>(),
         erase::<ReconstructStage<bounded::Bounded>>(),
         erase::<ReconstructStage<equality::KeptMean>>(),
+        erase::<ReconstructStage<joint::JointRepair>>(),
         erase::<ReconstructStage<none::PlainCut>>(),
         erase::<ReconstructStage<obs::SequentialRemoval>>(),
         erase::<ReconstructStage<ridge::RidgeRepair>>(),

@@ -62,6 +62,7 @@ impl Reconstructor for RidgeRepair {
             stream: params.stream,
             target: params.target,
             kappa: params.kappa,
+            joint: None,
         }
     }
 

@@ -16,6 +16,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("reconstruct.bias", include_str!("../../oops-reconstruct/src/methods/bias.rs")),
     ("reconstruct.box", include_str!("../../oops-reconstruct/src/methods/bounded.rs")),
     ("reconstruct.equality", include_str!("../../oops-reconstruct/src/methods/equality.rs")),
+    ("reconstruct.joint", include_str!("../../oops-reconstruct/src/methods/joint.rs")),
     ("reconstruct.none", include_str!("../../oops-reconstruct/src/methods/none.rs")),
     ("reconstruct.obs", include_str!("../../oops-reconstruct/src/methods/obs.rs")),
     ("reconstruct.ridge", include_str!("../../oops-reconstruct/src/methods/ridge.rs")),

@@ -87,7 +87,8 @@ impl<'a> Fit<'a> {
         for _ in 0..self.joint.steps {
             let (system, gradient) = System::gather(self, &block)?;
             let direction = system.precondition(&gradient)?;
-            let (mut cg, start, mut best, mut errors) = (Conjugate::new(gradient, direction), block.clone(), None, vec![]);
+            let (mut cg, start, mut best, mut errors) =
+                (Conjugate::new(gradient, direction), block.clone(), None, vec![]);
             for iteration in 0..self.joint.iterations {
                 if iteration > 0 {
                     cg.turn(&system.precondition(cg.residual())?);

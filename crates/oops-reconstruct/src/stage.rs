@@ -79,7 +79,9 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
                 let streams = if options.two_streams() { 2 } else { 1 } * sizes.stream(tokens.count());
                 let kept = 4 * n * tokens.count();
                 let work = solving + sizes.forward(tokens);
-                let Some(joint) = options.joint else { return needs(memory + streams + kept, disk + 3 * streams + kept, work) };
+                let Some(joint) = options.joint else {
+                    return needs(memory + streams + kept, disk + 3 * streams + kept, work);
+                };
                 let (targets, passes) = (sizes.stream(tokens.count()), (joint.steps * (joint.iterations + 1)) as f64);
                 let refining = 2 * sizes.block() + targets + joint::bytes(n, dims.hidden as u64, BATCH_TOKENS as u64);
                 let memory = streams + (memory + kept).max(refining);
@@ -222,13 +224,16 @@ impl Job<'_> {
     fn summarise(&self, method: &str, options: &Options) -> Result<()> {
         let report = |l| json::read::<Vec<Report>>(&self.cx.work.path(&report_file(l)));
         let reports = (0..self.plan.blocks.len()).map(report).collect::<Result<Vec<_>>>()?;
-        let summary = serde_json::json!({
+        let mut summary = serde_json::json!({
             "method": method,
             "stream": options.stream,
             "target": options.target,
             "dims": self.plan.apply(&self.checkpoint.config().dims),
             "modules": reports.concat(),
         });
+        if let Some(joint) = options.joint {
+            summary["joint_target"] = serde_json::json!(joint.target);
+        }
         self.cx.work.file(SUMMARY, &mut |path| json::write(path, &summary))
     }
 }

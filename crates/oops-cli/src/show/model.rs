@@ -20,6 +20,7 @@ pub(super) fn view(entry: &Entry) -> Result<View> {
         .fact("method", said("method"))
         .fact("fitted on", said("stream"))
         .fact("target", said("target"))
+        .fact("target of whole FFNs", said("joint_target"))
         .fact("tokens", tokens)
         .fact("hidden width", dims.hidden)
         .fact("vocabulary", format!("{}{}", dims.vocab, if dims.tied { ", tied" } else { "" }))
@@ -28,6 +29,7 @@ pub(super) fn view(entry: &Entry) -> Result<View> {
         .fact("KV bytes per token (f16)", dims.kv_bytes_per_token(2));
     let view = widths(view, &dims);
     let view = records(view, &summary, "modules", "repairs (relative squared error)", &MODULES);
+    let view = refined(view, &summary);
     let view =
         records(view, &summary, "blocks", "distillation, block by block (relative error on held-out tokens)", &BLOCKS);
     Ok(training(view, summary.get("training")))
@@ -58,6 +60,22 @@ const BLOCKS: [(&str, &str); 8] = [
     ("best step", "best_step"),
     ("curve", "curve"),
 ];
+
+/// FFNs whose three projections were fitted together.
+fn refined(view: View, summary: &Map<String, Value>) -> View {
+    let modules = summary.get("modules").and_then(Value::as_array).into_iter().flatten();
+    let row = |m: &Value| {
+        let r = m.get("refined")?;
+        let iterations = r["iterates"].as_array()?.iter().filter_map(Value::as_array).map(Vec::len).sum::<usize>();
+        Some(vec![m["block"].clone(), r["error_before"].clone(), r["error_after"].clone(), json!(iterations)])
+    };
+    let rows = modules.filter_map(row).collect();
+    view.table(
+        "FFNs fitted as a whole (relative squared error on held-out tokens)",
+        &["block", "after ridge", "after", "iterations"],
+        rows,
+    )
+}
 
 /// Blocks next to each other that are alike share a line.
 fn widths(view: View, dims: &ModelDims) -> View {

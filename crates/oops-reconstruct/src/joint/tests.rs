@@ -53,7 +53,7 @@ fn the_best_iterate_on_held_out_tokens_is_kept() {
     let (_, refined) = run(&case, joint());
     let least = refined.iterates.concat().into_iter().fold(refined.error_before, f64::min);
     assert!((refined.error_after - least).abs() < 1e-12);
-    assert!(refined.error_after < 0.8 * refined.error_before, "{refined:?}");
+    assert!(refined.error_after < 0.9 * refined.error_before, "{refined:?}");
     assert!(refined.iterates.len() <= 3 && refined.iterates.iter().all(|e| e.len() <= 6));
 }
 

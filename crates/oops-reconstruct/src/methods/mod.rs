@@ -3,7 +3,7 @@
 mod bias;
 mod bounded;
 mod equality;
-mod joint;
+pub(crate) mod joint;
 mod none;
 mod obs;
 pub(crate) mod ridge;

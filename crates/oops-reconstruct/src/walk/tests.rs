@@ -1,9 +1,6 @@
 //! Laws of the pruned stream on a tiny model.
 
-use std::{
-    path::Path,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-};
+use std::{path::Path, sync::atomic::AtomicBool};
 
 use oops_artifact::{Kind, SUMMARY, json};
 use oops_core::{BlockPlan, Plan};
@@ -14,12 +11,23 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     guard::Report,
-    methods::ridge::{Params, RidgeRepair},
+    method::Reconstructor,
+    methods::{
+        joint::JointRepair,
+        ridge::{Params, RidgeRepair},
+    },
     stage::ReconstructStage,
     testkit::{DIMS, artifact, inputs, model, plan, tokens},
 };
 
+mod stops;
+
 type Ridge = ReconstructStage<RidgeRepair>;
+type Joint = ReconstructStage<JointRepair>;
+
+fn joint(changes: Value) -> <JointRepair as Reconstructor>::Params {
+    serde_json::from_value(changes).unwrap()
+}
 
 /// A group and a third of the channels of every block go.
 fn cut() -> Plan {
@@ -39,9 +47,19 @@ fn params(changes: Value) -> Params {
 }
 
 fn run(root: &Path, name: &str, inputs: &Inputs, params: &Params, progress: &dyn Progress) -> Result<Artifact> {
+    run_stage::<Ridge>(root, name, inputs, params, progress)
+}
+
+fn run_stage<S: Stage>(
+    root: &Path,
+    name: &str,
+    inputs: &Inputs,
+    params: &S::Params,
+    progress: &dyn Progress,
+) -> Result<Artifact> {
     let cancel = AtomicBool::new(false);
     let cx = Cx::new(5, Workdir::open(root.join(name))?, progress, &cancel);
-    Ridge::run(params, inputs, &cx)?;
+    S::run(params, inputs, &cx)?;
     Ok(artifact(Kind::Model, &cx.work))
 }
 
@@ -101,10 +119,14 @@ fn nothing_removed_leaves_every_byte() {
     let root = tempfile::tempdir().unwrap();
     let full = Plan::new(vec![BlockPlan::full(&DIMS); 3]);
     let inputs = inputs_in(root.path(), &full, 20);
-    let out = run(root.path(), "out", &inputs, &params(json!({})), &NoProgress).unwrap();
-    let dense = inputs.one("model").unwrap();
-    assert!((0..3).all(|l| out.tree.0[&block_file(l)] == dense.tree.0[&block_file(l)]));
-    assert!(reports(&out).is_empty());
+    for out in [
+        run(root.path(), "out", &inputs, &params(json!({})), &NoProgress).unwrap(),
+        run_stage::<Joint>(root.path(), "joint", &inputs, &joint(json!({})), &NoProgress).unwrap(),
+    ] {
+        let dense = inputs.one("model").unwrap();
+        assert!((0..3).all(|l| out.tree.0[&block_file(l)] == dense.tree.0[&block_file(l)]));
+        assert!(reports(&out).is_empty());
+    }
 }
 
 #[test]
@@ -159,48 +181,22 @@ fn the_best_damping_is_kept_and_every_try_reported() {
     }
 }
 
-/// Stops the run once `blocks` blocks are done.
-struct StopAfter<'a> {
-    done: AtomicU64,
-    blocks: u64,
-    cancel: &'a AtomicBool,
-}
-
-impl Progress for StopAfter<'_> {
-    fn begin(&self, _: u64, _: &str) {}
-
-    fn advance(&self, steps: u64) {
-        if self.done.fetch_add(steps, Ordering::Relaxed) + steps >= self.blocks {
-            self.cancel.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn warn(&self, _: &str) {}
-}
-
 #[test]
-fn a_stopped_run_goes_on_to_the_same_bytes() {
+fn whole_ffns_come_closer_to_their_target_than_the_ridge_repair() {
     let root = tempfile::tempdir().unwrap();
-    let inputs = inputs_in(root.path(), &cut(), 20);
+    let inputs = inputs_in(root.path(), &cut(), 60);
     for target in ["own", "residual"] {
-        let recipe = params(json!({ "target": target }));
-        let whole = run(root.path(), &format!("whole-{target}"), &inputs, &recipe, &NoProgress).unwrap();
-        // With streams in memory or on disk before the stop, and after it.
-        for (stop, how) in (1..3).flat_map(|stop| (0..4).map(move |how| (stop, how))) {
-            let name = format!("stopped-{target}-{stop}-{how}");
-            let cancel = AtomicBool::new(false);
-            let progress = StopAfter { done: AtomicU64::new(0), blocks: stop, cancel: &cancel };
-            let work = || Workdir::open(root.path().join(&name)).unwrap();
-            let cx = Cx::new(5, work(), &progress, &cancel).spilling(how & 1 > 0);
-            assert!(Ridge::run(&recipe, &inputs, &cx).is_err());
-            // What a kill leaves half-written is not in the journal.
-            std::fs::write(root.path().join(&name).join("state/walk-002.part"), b"torn").unwrap();
-            let never = AtomicBool::new(false);
-            let cx = Cx::new(5, work(), &NoProgress, &never).spilling(how & 2 > 0);
-            Ridge::run(&recipe, &inputs, &cx).unwrap();
-            assert_eq!(artifact(Kind::Model, &cx.work).tree, whole.tree, "stopped after {stop}, {how}");
-            assert!(!root.path().join(&name).join("state/pruned.shelf").exists());
+        let out =
+            run_stage::<Joint>(root.path(), target, &inputs, &joint(json!({ "target": target })), &NoProgress).unwrap();
+        for report in reports(&out) {
+            let Some(refined) = report.refined else {
+                assert_eq!(report.site, Site::AttnOut.to_string());
+                continue;
+            };
+            assert!(refined.error_after < refined.error_before, "{refined:?}");
         }
+        let summary: Value = json::read(out.path(SUMMARY).unwrap()).unwrap();
+        assert_eq!(summary["joint_target"], target);
     }
 }
 
@@ -211,9 +207,13 @@ fn threads_do_not_change_a_bit() {
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let recipe = params(json!({ "target": "residual" }));
-        pool.install(|| run(root.path(), &format!("threads-{threads}"), &inputs, &recipe, &NoProgress)).unwrap()
+        pool.install(|| {
+            let joint =
+                run_stage::<Joint>(root.path(), &format!("joint-{threads}"), &inputs, &joint(json!({})), &NoProgress);
+            [run(root.path(), &format!("threads-{threads}"), &inputs, &recipe, &NoProgress).unwrap(), joint.unwrap()]
+        })
     };
-    assert_eq!(with(1).tree, with(2).tree);
+    assert_eq!(with(1).map(|out| out.tree), with(2).map(|out| out.tree));
 }
 
 #[test]
@@ -239,6 +239,18 @@ fn what_is_missing_or_meaningless_is_refused() {
     assert!(check(json!({ "stream": "dense" }), &["model", "plan", "stats"]).is_ok());
     assert!(check(json!({ "stream": "dense", "target": "dense" }), &["model", "plan", "stats"]).is_err());
     assert!(check(json!({ "damping": 11.0 }), &["model", "plan", "tokens"]).is_err());
+    let check = |changes, ports: &[&str]| Joint::check(&joint(changes), &facts(ports), &[]);
+    assert!(check(json!({}), &["model", "plan", "tokens"]).is_ok());
+    assert!(check(json!({}), &["model", "plan", "stats"]).is_err());
+    for wrong in [
+        json!({ "target": "dense" }),
+        json!({ "steps": 0 }),
+        json!({ "iterations": 0 }),
+        json!({ "step_damping": 0.0 }),
+        json!({ "kappa": -1.0 }),
+    ] {
+        assert!(check(wrong.clone(), &["model", "plan", "tokens"]).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use oops_core::{Fault, Result, bail_if};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ridge::RidgeRepair;
+use super::ridge::{self, RidgeRepair};
 use crate::{
     guard::Repair,
     joint::Joint,
@@ -97,6 +97,6 @@ impl Reconstructor for JointRepair {
     }
 
     fn repairs(_: &Params, module: &Module, tokens: &Tokens, dampings: &[f64]) -> Result<Vec<Repair>> {
-        RidgeRepair::repairs(&Default::default(), module, tokens, dampings)
+        RidgeRepair::repairs(&ridge::Params::default(), module, tokens, dampings)
     }
 }

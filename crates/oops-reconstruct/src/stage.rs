@@ -83,8 +83,8 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
                     return needs(memory + streams + kept, disk + 3 * streams + kept, work);
                 };
                 let (targets, passes) = (sizes.stream(tokens.count()), (joint.steps * (joint.iterations + 1)) as f64);
-                let refining =
-                    SOLVE_BASE + 2 * sizes.block() + targets + joint::bytes(n, dims.hidden as u64, BATCH_TOKENS as u64);
+                let rows = (BATCH_TOKENS as u64).min(tokens.count());
+                let refining = SOLVE_BASE + 2 * sizes.block() + targets + joint::bytes(n, dims.hidden as u64, rows);
                 let memory = streams + (memory + kept).max(refining);
                 // A product costs ten of a forward pass's products, of which the FFN has three.
                 needs(memory, disk + 3 * streams + kept + targets, work + 10.0 / 3.0 * passes * sizes.forward(tokens))

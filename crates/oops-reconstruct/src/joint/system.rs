@@ -19,6 +19,9 @@ const FLOOR: f64 = 1e-3;
 /// Channels per task.
 const TILE: usize = 64;
 
+/// Values per task.
+const CHUNK: usize = 1 << 14;
+
 pub(super) struct System {
     /// c of the rows of gate and of up.
     curvature: [Vec<f64>; 2],
@@ -70,7 +73,7 @@ impl System {
         let (up, down) = rest.split_at_mut(self.sizes[1]);
         for (rows, curvature) in [gate, up].into_iter().zip(&self.curvature) {
             self.factors[0].solve(rows)?;
-            scale_rows(rows, curvature, |c| 1.0 / c);
+            divide_rows(rows, curvature);
         }
         self.factors[1].solve(down)?;
         Ok(out)
@@ -86,17 +89,25 @@ impl System {
             weigh(&mut along, &fit.weights[i], |w| w);
             add(&mut out, &map.back(&along));
         }
-        let mut damped = p.to_vec();
-        let (gate, rest) = damped.split_at_mut(self.sizes[0]);
-        let (up, down) = rest.split_at_mut(self.sizes[1]);
-        let [input, inner] = self.factors.each_ref().map(RowSolver::damping);
-        scale_rows(gate, &self.curvature[0], |c| c * input);
-        scale_rows(up, &self.curvature[1], |c| c * input);
-        down.iter_mut().for_each(|v| *v *= inner as f32);
         let scale = (1.0 / self.tokens.max(1.0)) as f32;
-        out.par_iter_mut().zip(&damped).for_each(|(o, d)| *o = *o * scale + d);
+        let [input, inner] = self.factors.each_ref().map(RowSolver::damping);
+        let (gate, rest) = out.split_at_mut(self.sizes[0]);
+        let (up, down) = rest.split_at_mut(self.sizes[1]);
+        let [p_gate, p_up, p_down] = parts(p, self.sizes);
+        for ((out, p), curvature) in [(gate, p_gate), (up, p_up)].into_iter().zip(&self.curvature) {
+            let width = (p.len() / curvature.len().max(1)).max(1);
+            out.par_chunks_mut(width).zip(p.par_chunks(width)).zip(curvature).for_each(|((out, p), c)| {
+                damp(out, scale, p, (c * input) as f32);
+            });
+        }
+        down.par_chunks_mut(CHUNK).zip(p_down.par_chunks(CHUNK)).for_each(|(out, p)| damp(out, scale, p, inner as f32));
         Ok(out)
     }
+}
+
+/// `out` ← `scale`·`out` + `factor`·`p`.
+fn damp(out: &mut [f32], scale: f32, p: &[f32], factor: f32) {
+    out.iter_mut().zip(p).for_each(|(o, p)| *o = *o * scale + factor * p);
 }
 
 /// `sum` ← `sum` + the three parts one after another.
@@ -118,11 +129,11 @@ fn weigh(rows: &mut [f32], weights: &[f32], of: impl Fn(f32) -> f32 + Sync) {
     });
 }
 
-/// Row i times what `of` makes of `numbers[i]`.
-fn scale_rows(rows: &mut [f32], numbers: &[f64], of: impl Fn(f64) -> f64 + Sync) {
+/// Row i divided by `numbers[i]`.
+fn divide_rows(rows: &mut [f32], numbers: &[f64]) {
     let width = (rows.len() / numbers.len().max(1)).max(1);
     rows.par_chunks_mut(width).zip(numbers).for_each(|(row, &c)| {
-        let factor = of(c) as f32;
+        let factor = (1.0 / c) as f32;
         row.iter_mut().for_each(|v| *v *= factor);
     });
 }

@@ -92,6 +92,10 @@ impl Reconstructor for JointRepair {
         Options { joint: Some(joint), ..Options::own(params.dtype, Search::Damped(params.damping), Stream::Pruned) }
     }
 
+    fn solve_bytes(_: &Params, n: u64, d: u64) -> u64 {
+        RidgeRepair::solve_bytes(&ridge::Params::default(), n, d)
+    }
+
     fn repair(params: &Params, module: &Module, tokens: &Tokens, damping: f64) -> Result<Repair> {
         Ok(Self::repairs(params, module, tokens, &[damping])?.remove(0))
     }

@@ -157,11 +157,11 @@ fn moved(block: &Block, step: &[f32]) -> Result<Block> {
 }
 
 /// The bytes that a refinement holds beside the streams: vectors of all weights of an FFN of `n` channels on a stream of
-/// width `d` (six of the equations, six of blocks and what they are made from), Gram matrices with their factors, and what
+/// width `d` (four of the equations, four of blocks and what they become), a factor beside a Gram matrix, and what
 /// a batch of `rows` tokens takes on its way there and back.
 pub(crate) fn bytes(n: u64, d: u64, rows: u64) -> u64 {
     let weights = 3 * n * d;
-    4 * (12 * weights + rows * (9 * n + 4 * d)) + 20 * (n * n + d * d)
+    4 * (8 * weights + rows * (9 * n + 4 * d)) + 12 * (n * n + d * d)
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ impl<'a> Walk<'a> {
             // What is written is what the stream goes through.
             block = block.rounded(job.dtype)?;
             match (&mut report, self.options.joint) {
-                (Some(report), Some(joint)) if site == Site::MlpDown => {
+                (Some(report), Some(joint)) if site == Site::MlpDown && block.dims.ffn > 0 => {
                     drop(inputs);
                     let refined = timed(&mut time.repair, || self.refine(joint, &dense, &mut block));
                     report.refined = Some(refined.map_err(|f| f.at(site))?);

@@ -182,6 +182,17 @@ fn the_best_damping_is_kept_and_every_try_reported() {
 }
 
 #[test]
+fn an_ffn_that_goes_whole_has_nothing_to_refine() {
+    let root = tempfile::tempdir().unwrap();
+    let mut plan = cut();
+    plan.blocks[1] = BlockPlan::of_groups(&DIMS, vec![0, 1], Vec::new());
+    let out =
+        run_stage::<Joint>(root.path(), "out", &inputs_in(root.path(), &plan, 20), &joint(json!({})), &NoProgress);
+    let refined: Vec<_> = reports(&out.unwrap()).iter().filter(|r| r.refined.is_some()).map(|r| r.block).collect();
+    assert_eq!(refined, [0, 2]);
+}
+
+#[test]
 fn whole_ffns_come_closer_to_their_target_than_the_ridge_repair() {
     let root = tempfile::tempdir().unwrap();
     let inputs = inputs_in(root.path(), &cut(), 60);

@@ -13,25 +13,10 @@ use oops_model::{Block, Decoder, Linear, Shelf, matrix, values, with_values};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    options::Target,
-    walk::{Batch, token_roots},
+    batch::{Batch, token_roots},
+    options::Joint,
 };
 use system::System;
-
-/// How the FFN's weights are refined.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Joint {
-    /// What the stream behind the FFN shall be: [`Target::Own`] or [`Target::Residual`].
-    pub(crate) target: Target,
-    /// Times that the FFN is linearised.
-    pub(crate) steps: usize,
-    /// Iterations of conjugate gradients for each.
-    pub(crate) iterations: usize,
-    /// λ.
-    pub(crate) damping: f64,
-    /// κ of the token weights w.
-    pub(crate) kappa: f64,
-}
 
 /// What refining one FFN came to; errors are Σ w‖y − ŷ‖² / Σ w‖y − x‖² on the judging tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! Reconstruction: a plan and statistics to smaller, corrected weights. A method is one file in `methods/`; the loops
 //! over blocks, the guard on held-out tokens, resuming and writing exist once.
 
+mod batch;
 mod forward;
 mod gather;
 mod guard;

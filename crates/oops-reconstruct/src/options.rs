@@ -7,8 +7,6 @@ use oops_model::SaveAs;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::joint::Joint;
-
 /// Dampings that `auto` tries first.
 const CANDIDATES: [f64; 4] = [1e-4, 1e-3, 1e-2, 1e-1];
 
@@ -172,6 +170,21 @@ impl DampedParams {
     pub(crate) fn options(&self) -> Options {
         Options::own(self.dtype, Search::Damped(self.damping), self.stream)
     }
+}
+
+/// How whole FFNs are refined.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Joint {
+    /// What the stream behind the FFN shall be: [`Target::Own`] or [`Target::Residual`].
+    pub(crate) target: Target,
+    /// Times that the FFN is linearised.
+    pub(crate) steps: usize,
+    /// Iterations of conjugate gradients for each.
+    pub(crate) iterations: usize,
+    /// λ.
+    pub(crate) damping: f64,
+    /// κ of the token weights w.
+    pub(crate) kappa: f64,
 }
 
 /// What a method's parameters say to the loop over blocks.

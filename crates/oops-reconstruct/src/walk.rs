@@ -7,17 +7,17 @@
 //! Where the method refines FFNs, the three projections are fitted together before the stream goes on.
 
 use candle_core::Tensor;
-use oops_artifact::{Artifact, Split, TokenBatch, TokenSet};
+use oops_artifact::{Artifact, TokenBatch, TokenSet};
 use oops_core::{Fault, Result, Site, bail_if};
-use oops_linalg::stats::median;
-use oops_model::{Block, Decoder, Shelf, load_shelves, matrix, save_shelves, slice_block, with_values};
+use oops_model::{Block, Decoder, Shelf, load_shelves, save_shelves, slice_block, with_values};
 use oops_stage::{Workdir, timed};
 
 use crate::{
+    batch::{Batch, token_roots, weighted},
     forward::{columns, fault, project, site_input, without_attention},
     gather::Gather,
-    joint::{Fit, Joint, Refined},
-    options::{Options, Target},
+    joint::{Fit, Refined},
+    options::{Joint, Options, Target},
     stage::{Job, Seconds},
 };
 
@@ -26,12 +26,6 @@ pub(crate) const BATCH_TOKENS: usize = 4096;
 
 /// Every tenth sequence is held out, as by `calibrate.activations`.
 const PERIOD: usize = 10;
-
-/// Sequences that go through a block together.
-pub(crate) struct Batch {
-    pub(crate) split: Split,
-    pub(crate) lengths: Vec<usize>,
-}
 
 /// The residual streams between two modules.
 pub(crate) struct Walk<'a> {
@@ -201,24 +195,6 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
-}
-
-/// √w_t of the tokens of a batch as a column, w_t = min(1, κ·median‖y‖²/‖y_t‖²) for the rows of `y`; `None` for κ = 0.
-pub(crate) fn token_roots(y: &Tensor, kappa: f64) -> Result<Option<Tensor>> {
-    if kappa == 0.0 {
-        return Ok(None);
-    }
-    let (rows, width) = y.dims2().map_err(fault)?;
-    let energy = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
-    let energies = with_values(y, |y| y.chunks_exact(width.max(1)).map(energy).collect::<Vec<_>>())?;
-    let limit = kappa * median(&energies);
-    let root = |&e: &f64| if e > limit { (limit / e).sqrt() as f32 } else { 1.0 };
-    matrix(energies.iter().map(root).collect(), rows, 1).map(Some)
-}
-
-/// Rows of `x` times the column `roots`.
-fn weighted(x: &Tensor, roots: Option<&Tensor>) -> Result<Tensor> {
-    roots.map_or_else(|| Ok(x.clone()), |roots| x.broadcast_mul(roots).map_err(fault))
 }
 
 /// D: what the target has beyond the module's own output on the pruned stream.

@@ -6,6 +6,7 @@ use oops_model::slice_block;
 use super::*;
 use crate::{
     forward::without_attention,
+    options::Target,
     testkit::{DIMS, HIDDEN, block, config, noise},
 };
 

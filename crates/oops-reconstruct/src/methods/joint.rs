@@ -17,9 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::ridge::{self, RidgeRepair};
 use crate::{
     guard::Repair,
-    joint::Joint,
     method::{Reconstructor, Statistics},
-    options::{Damping, Options, Search, Stream, Target},
+    options::{Damping, Joint, Options, Search, Stream, Target},
     output::SaveAs,
     problem::{Module, Tokens},
 };

@@ -1,6 +1,6 @@
 //! `reconstruct.joint`
 //!
-//! *What it does.* [`super::ridge`] on the pruned stream, and then gate, up and down of every FFN that lost channels
+//! *What it does.* `reconstruct.ridge` on the pruned stream, and then gate, up and down of every FFN that lost channels
 //! together: the kept channels change what they read, too, where the ridge repair only changes how they are mixed.
 //! *Formula.* Gauss–Newton: with J the FFN's derivative by its weights, min_δ Σ_t w_t‖r_t − J_t δ‖²/T + λ δᵀMδ, r being
 //! what the stream behind the FFN lacks, by conjugate gradients with a Kronecker-factored preconditioner M. The iterate

@@ -217,7 +217,8 @@ impl Options {
         if let Search::Damped(damping) = self.search {
             damping.check()?;
         }
-        bail_if(!(self.kappa.is_finite() && self.kappa >= 0.0), || Fault::config("`kappa` must be 0 or more"))?;
+        let mut kappas = [self.kappa].into_iter().chain(self.joint.map(|j| j.kappa));
+        bail_if(!kappas.all(|k| k.is_finite() && k >= 0.0), || Fault::config("`kappa` must be 0 or more"))?;
         bail_if(self.target != Target::Own && self.stream == Stream::Dense, || {
             Fault::config("on the dense stream a module has one target, its own output")
                 .help("leave `target` at `own`, or set `stream: pruned`")

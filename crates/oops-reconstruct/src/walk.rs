@@ -166,12 +166,15 @@ impl<'a> Walk<'a> {
         let through = |b: &Block, walk: &Self, i: usize| {
             walk.decoder.block(b, &walk.x.get(i)?, &walk.batches[i].lengths, &mut |_, _| Ok(()))
         };
-        let mut own = Shelf::new(cx.spill_file("targets.shelf"))?;
-        if joint.target == Target::Own {
-            let dense = without_attention(dense)?;
+        let own = if joint.target == Target::Own {
+            let (dense, mut own) = (without_attention(dense)?, Shelf::new(cx.spill_file("targets.shelf"))?);
             (0..self.x.len()).try_for_each(|i| own.push(through(&dense, self, i)?))?;
-        }
-        let y = self.dense.as_ref().filter(|_| joint.target != Target::Own).unwrap_or(&own);
+            Some(own)
+        } else {
+            None
+        };
+        let y = own.as_ref().or(self.dense.as_ref());
+        let y = y.ok_or_else(|| Fault::internal("a residual target without the dense stream"))?;
         let tick = || cx.check_cancelled();
         let fit = Fit::new(joint, &self.decoder, &self.batches, [&self.x, y], &tick)?;
         let (half, refined) = fit.run(without_attention(block)?)?;

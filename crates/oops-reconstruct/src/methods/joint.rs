@@ -75,9 +75,9 @@ impl Reconstructor for JointRepair {
         bail_if(params.steps == 0 || params.iterations == 0, || {
             Fault::config("`steps` and `iterations` must be at least 1").help("`reconstruct.ridge` does without")
         })?;
-        let is_number = |v: f64, least: f64| v.is_finite() && v >= least;
-        bail_if(!is_number(params.step_damping, 1e-6), || Fault::config("`step_damping` must be 1e-6 or more"))?;
-        bail_if(!is_number(params.kappa, 0.0), || Fault::config("`kappa` must be 0 or more"))
+        bail_if(!(params.step_damping.is_finite() && params.step_damping >= 1e-6), || {
+            Fault::config("`step_damping` must be 1e-6 or more")
+        })
     }
 
     fn options(params: &Params) -> Options {

@@ -65,6 +65,7 @@ pub fn publish(folder: &Path, bytes: usize) -> Result<Figures> {
             kind: "bench".to_owned(),
             files: BTreeMap::from([("data".to_owned(), file)]),
             measured: BTreeMap::new(),
+            warnings: Vec::new(),
             provenance: Provenance::default(),
         };
         store.publish(&record, &BTreeMap::from([("data".to_owned(), fresh.clone())]))

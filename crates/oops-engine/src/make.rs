@@ -108,6 +108,7 @@ impl<'a> Maker<'a> {
             preimage: action.preimage.clone(),
             kind: node.stage.output().name().to_owned(),
             files: finished.tree.0.iter().map(file).collect(),
+            warnings: cx.warnings(),
             measured: cx.measured().into_iter().chain(foretold).collect(),
             provenance: Provenance {
                 instance: node.name.clone(),

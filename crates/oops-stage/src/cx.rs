@@ -51,12 +51,13 @@ pub struct Cx<'a> {
     /// Changes no result.
     pub spill: bool,
     measured: Mutex<BTreeMap<String, Value>>,
+    warnings: Mutex<Vec<String>>,
 }
 
 impl<'a> Cx<'a> {
     /// A context over a work folder.
     pub fn new(seed: u64, work: Workdir, progress: &'a dyn Progress, cancel: &'a AtomicBool) -> Self {
-        Self { seed, device: Device::Cpu, work, progress, cancel, spill: false, measured: Mutex::default() }
+        Self { seed, device: Device::Cpu, work, progress, cancel, spill: false, measured: Mutex::default(), warnings: Mutex::default() }
     }
 
     /// The same with [`Self::device`] set.
@@ -87,6 +88,23 @@ impl<'a> Cx<'a> {
         if let Ok(mut map) = self.measured.lock() {
             map.insert(name.to_owned(), value);
         }
+    }
+
+    /// Says that the result is valid but hardly what the user meant ("half of the windows have no BOS"). The message is
+    /// shown now, kept in the action record, and shown again wherever the result is; `--strict` makes it an error. The
+    /// same message is kept once.
+    pub fn warn(&self, message: impl Into<String>) {
+        let message = message.into();
+        let Ok(mut warnings) = self.warnings.lock() else { return };
+        if !warnings.contains(&message) {
+            self.progress.warn(&message);
+            warnings.push(message);
+        }
+    }
+
+    /// The warnings so far, in the order in which they came.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().map(|w| w.clone()).unwrap_or_default()
     }
 
     /// The figures recorded so far.

@@ -19,6 +19,9 @@ pub struct Facts {
     pub form: Option<Form>,
     /// Whether a plan, or the model that it makes, is sure to have the same widths in every block.
     pub same_widths: Option<bool>,
+    /// What the user should know although the stage can run ([`crate::Cx::warn`] before anything ran). They belong to this
+    /// stage alone: a stage that passes its input's facts on must not repeat them.
+    pub warnings: Vec<String>,
 }
 
 /// What programs that load a model ask beside its dimensions.

@@ -46,6 +46,9 @@ pub struct Record {
     pub files: BTreeMap<String, FileRef>,
     /// Figures that may differ from run to run.
     pub measured: BTreeMap<String, Value>,
+    /// What the user should know of this result although it is valid, in the order in which it was noticed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Circumstances.
     pub provenance: Provenance,
 }
@@ -199,6 +202,7 @@ mod tests {
             kind: "model".to_owned(),
             files: BTreeMap::from([("a/b.bin".to_owned(), FileRef { digest: Digest::of(b"bytes"), bytes: 5 })]),
             measured: BTreeMap::from([("seconds".to_owned(), Value::from(0.1))]),
+            warnings: Vec::new(),
             provenance: Provenance::default(),
         };
         assert!(matches!(store.lookup(&record.key()), Lookup::Miss));

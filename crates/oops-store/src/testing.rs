@@ -20,6 +20,7 @@ pub(crate) fn publish(store: &Store, name: &str, files: &[(&str, &[u8])]) -> Rec
         kind: "tokens".to_owned(),
         files: files.iter().map(entry).collect(),
         measured: BTreeMap::new(),
+        warnings: Vec::new(),
         provenance: Provenance { instance: name.to_owned(), ..Provenance::default() },
     };
     let work = store.scratch(&record.key());

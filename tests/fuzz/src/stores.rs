@@ -21,6 +21,7 @@ fn small_store(root: &Path) -> (Store, Record) {
         kind: "tokens".to_owned(),
         files: BTreeMap::from([("a/b.bin".to_owned(), file)]),
         measured: BTreeMap::from([("seconds".to_owned(), json!(0.1))]),
+        warnings: Vec::new(),
         provenance: Provenance { instance: "a".to_owned(), ..Provenance::default() },
     };
     let work = store.scratch(&record.key());

@@ -28,11 +28,11 @@ pub fn median(values: &[f64]) -> f64 {
     f64::midpoint(lower, *upper)
 }
 
-/// Mean and standard deviation with n in the denominator, in two passes.
+/// Mean and standard deviation of a sample (n − 1 in the denominator, as torch has it), in two passes.
 pub fn mean_std(values: &[f64]) -> Spread {
     let n = values.len().max(1) as f64;
     let centre = values.iter().sum::<f64>() / n;
-    let scale = (values.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / n).sqrt();
+    let scale = (values.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
     Spread { centre, scale }
 }
 
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn spreads_worked_by_hand() {
-        assert_eq!(mean_std(&[1.0, 3.0]), Spread { centre: 2.0, scale: 1.0 });
+        assert_eq!(mean_std(&[1.0, 3.0]), Spread { centre: 2.0, scale: 2.0f64.sqrt() });
         // Median 3, distances 2 1 0 1 997: their median is 1. The outlier does not count.
         let robust = median_mad(&[1.0, 2.0, 3.0, 4.0, 1000.0]);
         assert_eq!(robust, Spread { centre: 3.0, scale: 1.482_602_218_505_602 });

@@ -7,6 +7,9 @@
 //! *Unit.* Squared output activation: comparable inside a block, not between blocks, whose outputs differ in scale.
 //! *Needs.* Gram matrices.
 //! *When it misleads.* Globally: it does not know how much a block's output matters (`score.fisher` does).
+//! *Beside the authors' code.* ZipLM's structured score with all units scored at once from one inverse; ZipLM removes one
+//! unit at a time and updates inverse and weights after each (`reconstruct.obs` does that for the weights), and picks widths
+//! per block from measured latencies, where we spend a budget of weights. OSSCAR scores in the same way in every round.
 //! *Reference.* Hassibi & Stork 1992; for structures Kurtic et al., ZipLM (arXiv 2302.04089).
 
 use oops_artifact::{BlockScores, Scale};

@@ -5,6 +5,10 @@
 //! *Unit.* Loss. *Needs.* Gradients.
 //! *When it misleads.* Near a minimum gradients of both signs cancel, and what is left says little: compare
 //! `score.fisher`.
+//! *Beside the authors' code* (LLM-Pruner, `TaylorImportance`). Σ over the weights of the site's column of w·∂L/∂w is our mask
+//! gradient, so this is its `vectorize` form for the columns of o and down; it adds the same sums of the rows of up (equal
+//! by homogeneity) and of q, k, v and gate (not). Its default, `param_first`, sums |w·∂L/∂w| over single weights instead, on ten
+//! sequences of 64 tokens, and it leaves the first four and the last two blocks whole.
 //! *Reference.* Molchanov et al. 2017 (arXiv 1611.06440); for language models Ma et al., LLM-Pruner (arXiv 2305.11627).
 
 use oops_artifact::{BlockScores, Scale};

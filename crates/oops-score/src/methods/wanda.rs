@@ -5,6 +5,10 @@
 //! ‖X_j‖₂/√T = √E\[x_j²\] over the calibration tokens; attention units: sum over their channels.
 //! *Unit.* Output activation. *Needs.* Second moments.
 //! *When it misleads.* Magnitudes differ between blocks by orders, so it only ranks within a block (`select.uniform`).
+//! *Beside the authors' code* (FLAP's repository, commit 3bb57db, `prune_wanda_sp`). The same score and sums over heads. It
+//! measures every block on what the blocks pruned before it put out, we measure all on the dense model, from the one
+//! calibration that all methods share; and it cuts the same share of heads and of channels in every block, which
+//! `select.uniform` does as far as whole KV groups allow.
 //! *Reference.* Sun et al. 2023 (arXiv 2306.11695); structured form as in FLAP's comparison (arXiv 2312.11983).
 
 use oops_artifact::{BlockScores, Scale};

@@ -2,6 +2,9 @@
 //!
 //! Blocks with more outlier weights keep more: block l keeps u0_l = (1 − ρ) + λ·(2·(LOD_l − min)/(max − min) − 1), centred so
 //! that the budget is met exactly; inside a block as `select.uniform` does.
+//! *Beside the authors' code* (`prune_wanda_outlier`). The same range of 2λ and the same centring. It counts outliers over all
+//! seven projections of a block beside one mean of all, we over o and down beside the mean of each, since only the inputs of
+//! these two are measured; it prunes single weights, we whole units; its M is 5 or 7, ours a parameter of the score.
 //! *Reference.* Yin et al., OWL, ICML 2024 (arXiv 2310.05175), λ = 0.08.
 
 use oops_artifact::Scores;

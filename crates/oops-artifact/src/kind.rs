@@ -47,7 +47,8 @@ impl Kind {
     /// Version of the kind's file format; part of every action key, so a new format never meets old bytes.
     pub fn schema_version(self) -> u32 {
         match self {
-            Self::Stats => 2,
+            // 2: config.json of a model says where the files decide which layers have biases.
+            Self::Model | Self::Stats => 2,
             _ => 1,
         }
     }

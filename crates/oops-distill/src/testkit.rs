@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor};
 use oops_artifact::{Artifact, Kind, TokenSet, TokensInfo};
 use oops_core::{BlockDims, Digest, Fault, ModelDims, Rng};
 use oops_model::{
-    Block, DType, Family, Linear, ModelConfig, Rope, RopeScaling, block_file, hf_config, hf_index, shard_contents,
-    write_block, write_outer,
+    Block, DType, Family, Linear, ModelConfig, Rope, RopeScaling, block_file, hf_config_with_biases, hf_index,
+    shard_contents, write_block, write_outer,
 };
 use oops_stage::{Inputs, Workdir};
 
@@ -87,7 +87,7 @@ pub(crate) fn model(folder: &Path, hidden: usize, blocks: &[Block]) -> Artifact 
         (name, tensors, bytes)
     };
     let shards: Vec<_> = (0..blocks.len()).map(block_file).chain([outer]).map(shard).collect();
-    text("config.json", hf_config(&config).to_string());
+    text("config.json", hf_config_with_biases(&config).to_string());
     text("model.safetensors.index.json", hf_index(&shards).to_string());
     text("tokenizer.json", "{}".to_owned());
     model_of(&work)

@@ -3,11 +3,13 @@
 use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     sync::atomic::Ordering,
     time::Instant,
 };
 
-use oops_core::{Fault, Result, bail_if};
+use oops_artifact::Entry;
+use oops_core::{Class, Fault, Result, bail_if};
 use oops_stage::{Cx, Inputs, Workdir, peak_rss_bytes, reset_peak_rss};
 use oops_store::{FileRef, Provenance, Record};
 
@@ -96,14 +98,17 @@ impl<'a> Maker<'a> {
             reset_peak_rss();
         }
         let inputs = self.inputs(action);
-        catch_unwind(AssertUnwindSafe(|| node.stage.run(&node.params, &inputs, &cx)))
-            .unwrap_or_else(|payload| Err(panicked(&*payload)))?;
+        let ran = catch_unwind(AssertUnwindSafe(|| node.stage.run(&node.params, &inputs, &cx)))
+            .unwrap_or_else(|payload| Err(panicked(&*payload)));
+        if !ran.as_ref().is_err_and(|f| f.class() == Class::Interrupted) {
+            store.unchanged(&action.key, foreign(&inputs))?;
+        }
+        ran?;
         if self.task.needs.heavy && !cx.measured().contains_key("peak_rss_bytes") {
             cx.measure("peak_rss_bytes", peak_rss_bytes());
         }
         let finished = cx.work.finish();
-        let file =
-            |(name, e): (&String, &oops_artifact::Entry)| (name.clone(), FileRef { digest: e.digest, bytes: e.bytes });
+        let file = |(name, e): (&String, &Entry)| (name.clone(), FileRef { digest: e.digest, bytes: e.bytes });
         let record = Record {
             preimage: action.preimage.clone(),
             kind: node.stage.output().name().to_owned(),
@@ -134,6 +139,15 @@ impl<'a> Maker<'a> {
         let damaged = self.inputs.iter().filter(|(_, r)| !r.record.files.values().all(|f| store.holds(f)));
         damaged.map(|(&j, _)| j).collect()
     }
+}
+
+/// Every file that a stage reads, with what it should be.
+fn foreign(inputs: &Inputs) -> impl Iterator<Item = (&Path, FileRef)> {
+    let file = |e: &Entry| FileRef { digest: e.digest, bytes: e.bytes };
+    let artifacts = inputs.ports.values().flatten();
+    let linked = artifacts
+        .flat_map(move |a| a.paths.iter().filter_map(move |(n, p)| Some((p.as_path(), file(a.tree.0.get(n)?)))));
+    linked.chain(inputs.sources.iter().map(move |s| (s.path.as_path(), file(&s.entry))))
 }
 
 /// A panic as a fault.

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use oops_core::{BlockDims, ModelDims, Rng};
 use oops_model::{
-    Block, Checkpoint, DType, Family, Linear, ModelConfig, Rope, RopeScaling, block_file, hf_config, matrix, vector,
-    write_block, write_outer,
+    Block, Checkpoint, DType, Family, Linear, ModelConfig, Rope, RopeScaling, block_file, hf_config_with_biases,
+    matrix, vector, write_block, write_outer,
 };
 
 /// Numbers between ±0.3, others for every name: large enough that scores of attention differ.
@@ -77,6 +77,6 @@ pub(crate) fn save(dir: &Path, config: &ModelConfig, biased: &[&str]) -> Checkpo
         &DType::F32,
     )
     .unwrap();
-    fs::write(put("config.json".to_owned()), hf_config(config).to_string()).unwrap();
+    fs::write(put("config.json".to_owned()), hf_config_with_biases(config).to_string()).unwrap();
     Checkpoint::open(&files).unwrap()
 }

@@ -1,28 +1,26 @@
 //! A checkpoint on disk, opened without reading its weights.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use oops_core::{BlockDims, Fault, Result, bail_if};
 use rayon::prelude::*;
-use serde_json::Map;
 
 use crate::{
     Block, Linear, ModelConfig, Tokenizer,
     block::{LINEARS, NORMS, linear_shapes},
-    gguf,
-    hf::{self, files, json, safetensors::Shards},
+    hf::files,
     lift::Lift,
     open_device,
     source::TensorSource,
 };
 
-/// A memory-mapped checkpoint; a block exists in memory only while the caller holds it.
+mod open;
+
+/// A checkpoint; a block exists in memory only while the caller holds it.
 pub struct Checkpoint {
     config: ModelConfig,
+    warnings: Vec<String>,
     tensors: Box<dyn TensorSource>,
     tokenizer_json: Option<String>,
     chat_template: Option<String>,
@@ -35,52 +33,6 @@ impl Checkpoint {
     /// `path` is a Hugging Face folder, a `.gguf` file, or a folder that holds a single one.
     pub fn files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
         files::list(path)
-    }
-
-    /// Opens a checkpoint from its files: name in the artifact → path on disk.
-    pub fn open(files: &BTreeMap<String, PathBuf>) -> Result<Self> {
-        let opened = match files.iter().find(|(name, _)| files::is_gguf(Path::new(name))) {
-            Some((_, path)) => Self::open_gguf(path)?,
-            None => Self::open_folder(files)?,
-        };
-        opened.check_outer()?;
-        Ok(opened)
-    }
-
-    /// Opens the checkpoint at `path`.
-    pub fn open_path(path: &Path) -> Result<Self> {
-        Self::open(&Self::files(path)?.into_iter().collect())
-    }
-
-    fn open_gguf(path: &Path) -> Result<Self> {
-        let model = gguf::open_gguf(path)?;
-        let config = ModelConfig { bos: model.bos, ..model.config };
-        Ok(Self {
-            config,
-            tensors: model.tensors,
-            tokenizer_json: Some(model.tokenizer_json),
-            chat_template: model.chat_template,
-            device: Device::Cpu,
-        })
-    }
-
-    fn open_folder(files: &BTreeMap<String, PathBuf>) -> Result<Self> {
-        let shards: Vec<_> = files.iter().filter(|(name, _)| files::is_shard(name)).collect();
-        let shards = shards.into_iter().map(|(n, p)| (n.clone(), p.clone())).collect::<Vec<_>>();
-        bail_if(shards.is_empty(), || Fault::data("the checkpoint has no .safetensors file"))?;
-        let tensors = Shards::open(&shards)?;
-        if let Some(index) = files.get(files::INDEX) {
-            check_index(index, &tensors)?;
-        }
-        let config = files.get("config.json").ok_or_else(|| Fault::data("the checkpoint has no config.json"))?;
-        let generation = files.get("generation_config.json").map(|p| json::read_object(p)).transpose()?;
-        let generation = generation.unwrap_or_else(Map::new);
-        let config = json::read_object(config)
-            .and_then(|c| hf::config::read(&c, &generation, tensors.dtype()))
-            .map_err(|f| f.at("config.json"))?;
-        let tokenizer_json = files.get("tokenizer.json").map(|p| json::read_text(p)).transpose()?;
-        let chat_template = files::chat_template(files)?;
-        Ok(Self { config, tensors: Box::new(tensors), tokenizer_json, chat_template, device: Device::Cpu })
     }
 
     /// The same checkpoint, whose tensors are loaded to a device; without this they lie in host memory.
@@ -98,6 +50,12 @@ impl Checkpoint {
         &self.config
     }
 
+    /// What the user should know of the files: keys that are read otherwise than one may think, or not at all; tensors
+    /// that do not count.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Block `l`, f32; shapes are checked and every weight is finite.
     pub fn block(&self, l: usize) -> Result<Block> {
         let count = self.config.dims.blocks.len();
@@ -105,13 +63,7 @@ impl Checkpoint {
         let [q, k, v, o, gate, up, down] = self.linears(l, &dims)?;
         let norm = |i: usize, width: usize| self.load(&format!("model.layers.{l}.{}.weight", NORMS[i]), &[width]);
         let qk_norm = self.config.family.descriptor().qk_norm;
-        let head_norm = |i: usize| -> Result<Option<Tensor>> {
-            let name = format!("model.layers.{l}.{}.weight", NORMS[i]);
-            bail_if(!qk_norm && self.tensors.shape(&name).is_some(), || {
-                Fault::data(format!("tensor `{name}` is there, but {:?} has no such norm", self.config.family))
-            })?;
-            qk_norm.then(|| norm(i, dims.head_dim)).transpose()
-        };
+        let head_norm = |i: usize| qk_norm.then(|| norm(i, dims.head_dim)).transpose();
         let (q_norm, k_norm) = (head_norm(2)?, head_norm(3)?);
         // A part of no width does nothing, whatever its norm; some formats store none.
         let part_norm = |i: usize, width: usize| {
@@ -126,12 +78,11 @@ impl Checkpoint {
 
     fn linears(&self, l: usize, dims: &BlockDims) -> Result<[Linear; 7]> {
         let shapes = linear_shapes(dims, self.config.dims.hidden);
-        let needs_bias = |part: &str| self.config.family.descriptor().qkv_bias && LINEARS[..3].contains(&part);
+        // Opening has checked that those are there that must be.
         let layer = |(part, shape): (&str, [usize; 2])| {
             let name = |kind: &str| format!("model.layers.{l}.{part}.{kind}");
             let weight = self.load(&name("weight"), &shape)?;
-            let biased = needs_bias(part) || self.tensors.shape(&name("bias")).is_some();
-            let bias = biased.then(|| self.load(&name("bias"), &shape[..1])).transpose()?;
+            let bias = self.has(&name("bias")).then(|| self.load(&name("bias"), &shape[..1])).transpose()?;
             Ok(Linear { weight, bias })
         };
         let layers = LINEARS.into_iter().zip(shapes).map(layer).collect::<Result<Vec<_>>>()?;
@@ -211,17 +162,6 @@ impl Checkpoint {
         self.tensors.stored_bytes()
     }
 
-    /// Checks names and shapes outside the blocks, so that a wrong file fails when it is opened.
-    fn check_outer(&self) -> Result<()> {
-        let (vocab, hidden) = (self.config.dims.vocab, self.config.dims.hidden);
-        self.check_shape("model.embed_tokens.weight", &[vocab, hidden])?;
-        self.check_shape("model.norm.weight", &[hidden])?;
-        if !self.config.dims.tied {
-            self.check_shape("lm_head.weight", &[vocab, hidden])?;
-        }
-        Ok(())
-    }
-
     fn check_shape(&self, name: &str, shape: &[usize]) -> Result<()> {
         let stored = self.tensors.shape(name).ok_or_else(|| Fault::data(format!("tensor `{name}` is missing")))?;
         bail_if(stored != shape, || {
@@ -253,18 +193,6 @@ impl Checkpoint {
             None => fault,
         }
     }
-}
-
-/// Every tensor of the index must be in the shard that it names.
-fn check_index(index: &Path, tensors: &Shards) -> Result<()> {
-    for (tensor, shard) in files::weight_map(index)? {
-        let found = tensors.file(&tensor);
-        bail_if(found != Some(&shard) && !tensor.ends_with(".rotary_emb.inv_freq"), || {
-            let found = found.map_or("is in no shard".to_owned(), |f| format!("is in `{f}`"));
-            Fault::data(format!("tensor `{tensor}` {found}; the index says `{shard}`")).at(files::INDEX)
-        })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

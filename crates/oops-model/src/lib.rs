@@ -7,6 +7,7 @@
 
 pub mod autograd;
 mod block;
+mod bytes;
 mod ceiling;
 mod chat;
 mod checkpoint;
@@ -23,7 +24,6 @@ mod hf;
 mod host;
 mod kernels;
 mod lift;
-mod mapped;
 mod output;
 mod pad;
 mod sample;
@@ -47,7 +47,7 @@ pub use device::open_device;
 pub use family::Family;
 pub use generate::{Generated, Stopped, generate, room};
 pub use gguf::{GgufFormat, GgufMeta, GgufTarget, write_gguf};
-pub use hf::write::{hf_config, hf_index, hf_widths, shard_contents, write_block, write_outer};
+pub use hf::write::{hf_config, hf_config_with_biases, hf_index, hf_widths, shard_contents, write_block, write_outer};
 pub use host::{matrix, transposed, values, vector, with_values};
 pub use output::{OUTER_FILE, PutFile, SaveAs, block_file, shard_index, write_rest};
 pub use pad::pad_block;

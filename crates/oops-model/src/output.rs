@@ -7,7 +7,10 @@ use oops_core::{Fault, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Block, Checkpoint, DType, ModelConfig, hf_config, hf_index, lift::Lift, shard_contents, write_outer};
+use crate::{
+    Block, Checkpoint, DType, ModelConfig, hf::biases, hf_config, hf_config_with_biases, hf_index, lift::Lift,
+    shard_contents, write_outer,
+};
 
 /// Precision of written weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -86,8 +89,13 @@ pub fn write_rest(
     put(OUTER_FILE, &mut |path| {
         write_outer(path, &checkpoint.embedding()?, &checkpoint.final_norm()?, head.as_ref(), &config.dtype)
     })?;
-    put("config.json", &mut |path| write_json(path, &hf_config(config)))?;
     let index = shard_index(config.dims.blocks.len(), path)?;
+    let own = biases::of_class(config.family);
+    let beyond =
+        |name: &String| name.strip_suffix(".bias").is_some_and(|n| !own.iter().any(|layer| n.ends_with(layer)));
+    let biased = index["weight_map"].as_object().is_some_and(|map| map.keys().any(beyond));
+    let form = if biased { hf_config_with_biases } else { hf_config };
+    put("config.json", &mut |path| write_json(path, &form(config)))?;
     put("model.safetensors.index.json", &mut |path| write_json(path, &index))?;
     // Methods that read no text need none.
     if !keep(TOKENIZER)? && checkpoint.has_tokenizer() {

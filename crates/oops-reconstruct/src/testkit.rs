@@ -7,8 +7,8 @@ use oops_artifact::{Artifact, Kind, PlanInfo, TokenSet, TokensInfo, write_plan};
 use oops_core::{BlockDims, Digest, Fault, ModelDims, Plan, Rng};
 use oops_linalg::{Gram, reconstruction_error};
 use oops_model::{
-    Block, DType, Family, Linear, ModelConfig, Rope, RopeScaling, block_file, hf_config, hf_index, shard_contents,
-    write_block, write_outer,
+    Block, DType, Family, Linear, ModelConfig, Rope, RopeScaling, block_file, hf_config_with_biases, hf_index,
+    shard_contents, write_block, write_outer,
 };
 use oops_stage::{Inputs, Workdir};
 
@@ -123,7 +123,7 @@ pub(crate) fn model(folder: &Path, blocks: usize) -> Artifact {
         (name, tensors, bytes)
     };
     let shards: Vec<_> = (0..blocks).map(block_file).chain([outer]).map(shard).collect();
-    text("config.json", hf_config(&config(blocks)).to_string());
+    text("config.json", hf_config_with_biases(&config(blocks)).to_string());
     text("model.safetensors.index.json", hf_index(&shards).to_string());
     text("tokenizer.json", "{}".to_owned());
     artifact(Kind::Model, &work)

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json), a `.gguf` file, or a folder with one
-    /// `.gguf`; relative to the pipeline file.
+    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json), a GGUF file, or a folder with one `.gguf`;
+    /// also a model's folder in the Hugging Face cache, or a manifest of Ollama. Relative to the pipeline file; `~/`,
+    /// `$NAME` and `${NAME}` are put in.
     path: String,
 }
 
@@ -31,7 +32,7 @@ impl Stage for SourceModel {
     const UNKEYED: &'static [&'static str] = &["path"];
 
     fn sources(params: &Params, base: &Path) -> Result<Vec<Source>> {
-        let files = Checkpoint::files(&base.join(&params.path))?;
+        let files = Checkpoint::files(&Source::resolve(base, &params.path)?)?;
         Ok(files.into_iter().map(|(name, path)| Source { name, path }).collect())
     }
 
@@ -39,13 +40,15 @@ impl Stage for SourceModel {
         let files = sources.iter().map(|s| (s.name.clone(), s.path.clone())).collect();
         let checkpoint = Checkpoint::open(&files)?;
         let config = checkpoint.config();
-        let biased = |part: &str| checkpoint.has(&format!("model.layers.0.{part}.bias"));
+        let blocks = 0..config.dims.blocks.len();
+        let biased = |part: &str| blocks.clone().any(|l| checkpoint.has(&format!("model.layers.{l}.{part}.bias")));
         let form = Form {
             head_norms: config.family == Family::Qwen3,
             output_biases: biased("self_attn.o_proj") || biased("mlp.down_proj"),
             tokenizer: checkpoint.has_tokenizer(),
         };
-        Ok(Facts { model: Some(config.dims.clone()), form: Some(form), ..Facts::default() })
+        let warnings = checkpoint.warnings().to_vec();
+        Ok(Facts { model: Some(config.dims.clone()), form: Some(form), warnings, ..Facts::default() })
     }
 
     fn run(_: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// A plan file as `oops export-plan` writes it; relative to the pipeline file.
+    /// A plan file as `oops export-plan` writes it; relative to the pipeline file; `~/`, `$NAME` and
+    /// `${NAME}` are put in.
     path: String,
 }
 
@@ -30,7 +31,7 @@ impl Stage for SourcePlan {
     const UNKEYED: &'static [&'static str] = &["path"];
 
     fn sources(params: &Params, base: &Path) -> Result<Vec<Source>> {
-        let path = base.join(&params.path);
+        let path = Source::resolve(base, &params.path)?;
         bail_if(!path.is_file(), || {
             Fault::data("no such plan file").at(path.display()).help("paths are relative to the pipeline file")
         })?;

@@ -57,7 +57,16 @@ pub struct Cx<'a> {
 impl<'a> Cx<'a> {
     /// A context over a work folder.
     pub fn new(seed: u64, work: Workdir, progress: &'a dyn Progress, cancel: &'a AtomicBool) -> Self {
-        Self { seed, device: Device::Cpu, work, progress, cancel, spill: false, measured: Mutex::default(), warnings: Mutex::default() }
+        Self {
+            seed,
+            device: Device::Cpu,
+            work,
+            progress,
+            cancel,
+            spill: false,
+            measured: Mutex::default(),
+            warnings: Mutex::default(),
+        }
     }
 
     /// The same with [`Self::device`] set.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -17,7 +17,21 @@ use crate::{
 /// stage is about to read them.
 const SMALL: u64 = 4 << 20;
 
-/// Digest and length of a file, read through a memory map with all threads.
+/// Bytes of a file outside the store that are read at once.
+const PIECE: u64 = 16 << 20;
+
+/// Digest and length of a file outside the store. It is read, not mapped: one that is cut short meanwhile must not end
+/// the process.
+pub(crate) fn digest_foreign(path: &Path) -> io::Result<FileRef> {
+    let (mut file, mut piece, mut hasher) = (File::open(path)?, Vec::new(), blake3::Hasher::new());
+    while file.by_ref().take(PIECE).read_to_end(&mut piece)? > 0 {
+        hasher.update_rayon(&piece);
+        piece.clear();
+    }
+    Ok(FileRef { digest: Digest::from_bytes(hasher.finalize().into()), bytes: hasher.count() })
+}
+
+/// Digest and length of a file of the store, read through a memory map with all threads.
 pub(crate) fn digest_file(path: &Path) -> io::Result<FileRef> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_mmap_rayon(path)?;

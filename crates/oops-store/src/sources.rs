@@ -1,7 +1,11 @@
 //! Files outside the store (checkpoints, texts): known by digest, never copied, read again only when they changed.
+//!
+//! A file is taken for unchanged while its stamp is, if the stamp is old enough to tell: what is written within one tick
+//! of the file system's clock leaves no trace there, and some clocks tick in whole seconds.
 
 use std::{
     fs::{self, Metadata},
+    io,
     path::{Path, PathBuf},
     sync::{MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
@@ -10,11 +14,16 @@ use std::{
 use oops_core::{Digest, Fault, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{FileRef, Store, blobs::digest_file, fsio::list};
+use crate::{FileRef, Store, blobs::digest_foreign, fsio::list};
 
 /// A file whose last change is this close to the moment it was read could change again without its stamp changing, so
-/// its memo is not trusted (file systems tick every few milliseconds).
+/// its memo is not trusted. Most file systems tick every few milliseconds; where times are whole seconds they may tick
+/// every two (FAT).
 const TICK_NS: u128 = 20_000_000;
+const COARSE_TICK_NS: u128 = 2 * SECOND_NS;
+const SECOND_NS: u128 = 1_000_000_000;
+/// How often a file that changes while it is read is read again.
+const TRIES: usize = 3;
 
 /// What tells an unchanged file from a changed one without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +50,9 @@ impl Memo {
 
     /// Whether an unchanged stamp means an unchanged file.
     fn settled(&self) -> bool {
-        self.stamp.modified_ns.max(self.stamp.changed_ns) + TICK_NS < self.read_ns
+        let last = self.stamp.modified_ns.max(self.stamp.changed_ns);
+        let tick = if last.is_multiple_of(SECOND_NS) { COARSE_TICK_NS } else { TICK_NS };
+        last + tick < self.read_ns
     }
 
     fn file(&self) -> FileRef {
@@ -62,14 +73,45 @@ impl Store {
             }
             return Ok(memo.file());
         }
-        let before = fs::metadata(&path).map_err(|e| Fault::reading(&path, &e))?;
-        reading(before.len());
-        let read_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let file = digest_file(&path).map_err(|e| Fault::reading(&path, &e))?;
-        let memo = Memo { path, stamp: stamp(&before), read_ns, digest: file.digest };
-        self.remember(&self.digest_memo(&file.digest), &memo);
-        self.remember(&memo_path, &memo);
-        Ok(file)
+        reading(fs::metadata(&path).map_or(0, |m| m.len()));
+        self.read_source(path)
+    }
+
+    /// Reads a file outside the store and remembers it.
+    fn read_source(&self, path: PathBuf) -> Result<FileRef> {
+        let fault = |e: io::Error| Fault::reading(&path, &e);
+        let now = || fs::metadata(&path).map(|m| stamp(&m)).map_err(fault);
+        for _ in 0..TRIES {
+            let before = now()?;
+            let read_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+            let file = digest_foreign(&path).map_err(fault)?;
+            if now()? == before {
+                let memo = Memo { path: path.clone(), stamp: before, read_ns, digest: file.digest };
+                self.remember(&self.digest_memo(&file.digest), &memo);
+                self.remember(&self.path_memo(&path), &memo);
+                return Ok(file);
+            }
+        }
+        Err(Fault::data("the file changes while it is read")
+            .at(path.display())
+            .help("wait until whoever writes it has finished, then run the same command again"))
+    }
+
+    /// Fails if one of these files, read to make `key`, no longer has the content that its digest says. A stamp that
+    /// changed, or that cannot tell, is not believed: the file is read. What was made of it so far is deleted with it.
+    pub fn unchanged<'a>(&self, key: &Digest, files: impl Iterator<Item = (&'a Path, FileRef)>) -> Result<()> {
+        for (path, file) in files.filter(|(path, _)| !path.starts_with(&self.root)) {
+            if self.source(path, |_| {}).is_ok_and(|now| now == file) {
+                continue;
+            }
+            self.clear_scratch(key);
+            return Err(Fault::data(
+                "a file changed while a stage read it, so that what came of it belongs to no file",
+            )
+            .at(path.display())
+            .help("leave checkpoints and texts alone during a run, then run the same command again"));
+        }
+        Ok(())
     }
 
     /// Writes a memo. Whoever only looks can do without; why it failed is kept for a result that needs it.
@@ -89,8 +131,9 @@ impl Store {
     /// The unchanged file outside the store that has this content.
     pub(crate) fn locate_source(&self, file: &FileRef) -> Option<PathBuf> {
         let memo = read_memo::<Memo>(&self.digest_memo(&file.digest))?;
-        let same = || memo.settled() || digest_file(&memo.path).is_ok_and(|f| f == *file);
-        (memo.file() == *file && memo.unchanged() && same()).then_some(memo.path)
+        let known = memo.file() == *file && memo.unchanged();
+        let same = || memo.settled() || self.read_source(memo.path.clone()).is_ok_and(|f| f == *file);
+        (known && same()).then_some(memo.path)
     }
 
     /// Forgets which file has this content.
@@ -196,6 +239,45 @@ mod tests {
         fs::remove_file(store.digest_memo(&file.digest)).unwrap();
         store.source(&a, |_| {}).unwrap();
         assert_eq!(store.locate(&file), Some(fs::canonicalize(&a).unwrap()));
+    }
+
+    /// As on a file system whose times are whole seconds: the stamp tells nothing for two of them.
+    #[test]
+    fn a_coarse_clock_is_not_believed_until_it_has_ticked() {
+        let memo = |modified_ns, read_ns| Memo {
+            path: PathBuf::new(),
+            stamp: Stamp { bytes: 1, modified_ns, changed_ns: modified_ns, inode: 1 },
+            read_ns,
+            digest: Digest::of(b"x"),
+        };
+        let second = 1_700_000_000 * SECOND_NS;
+        assert!(!memo(second, second + SECOND_NS).settled());
+        assert!(memo(second, second + 3 * SECOND_NS).settled());
+        assert!(memo(second + 1, second + SECOND_NS).settled());
+        assert!(!memo(second + 1, second + TICK_NS).settled());
+    }
+
+    #[test]
+    fn a_file_that_changed_while_a_stage_read_it_spoils_what_was_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let (path, key) = (dir.path().join("model.bin"), Digest::of(b"key"));
+        fs::write(&path, "weights").unwrap();
+        let file = store.source(&path, |_| {}).unwrap();
+        let work = store.scratch(&key);
+        fs::create_dir_all(&work).unwrap();
+        let check = || store.unchanged(&key, [(path.as_path(), file), (work.as_path(), file)].into_iter());
+        check().unwrap();
+        // Touched, or written anew with the same bytes: only the content counts.
+        fs::write(&path, "weights").unwrap();
+        check().unwrap();
+        assert!(work.exists());
+        fs::write(&path, "WEIGHTS").unwrap();
+        let fault = check().unwrap_err();
+        assert!(fault.to_string().contains("model.bin"), "{fault}");
+        assert!(!work.exists());
+        fs::remove_file(&path).unwrap();
+        assert!(check().is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use oops_artifact::{Artifact, Kind, TokenSet, TokensInfo};
 use oops_core::{BlockDims, Digest, ModelDims, Result, Rng, Site, UnitKind};
 use oops_model::{
     Block, Checkpoint, ComputeDtype, DType, Decoder, Family, Linear, ModelConfig, Rope, RopeScaling, StreamDtype,
-    hf_config, hf_index, matrix, shard_contents, vector, with_values, write_block, write_outer,
+    hf_config_with_biases, hf_index, matrix, shard_contents, vector, with_values, write_block, write_outer,
 };
 use oops_stage::{Cx, Progress, Workdir};
 
@@ -92,7 +92,7 @@ pub(super) fn checkpoint(folder: &Folder) -> Checkpoint {
     let names = (0..3).map(|l| format!("block-{l}.safetensors")).chain(["outer.safetensors".to_owned()]);
     let index = hf_index(&names.map(shard).collect::<Vec<_>>());
     fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
-    fs::write(folder.join("config.json"), hf_config(&config).to_string()).unwrap();
+    fs::write(folder.join("config.json"), hf_config_with_biases(&config).to_string()).unwrap();
     Checkpoint::open_path(&folder.0).unwrap()
 }
 

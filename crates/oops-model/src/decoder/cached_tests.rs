@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     Checkpoint, DType as Stored, Family,
     fixtures::{TINY, config, fixture, logits, random, random_block},
-    hf_config,
+    hf_config_with_biases,
     kernels::testing::{max_diff, with_threads},
     write_block, write_outer,
 };
@@ -53,7 +53,7 @@ fn random_checkpoint(blocks: &[BlockDims], window: Option<usize>) -> (tempfile::
     }
     let (embedding, norm, head) = (random(&[50, 32], 70, 1.0), random(&[32], 71, 1.0), random(&[50, 32], 72, 1.0));
     write_outer(&file("outer.safetensors".into()), &embedding, &norm, Some(&head), &Stored::F32).unwrap();
-    std::fs::write(file("config.json".into()), hf_config(&config).to_string()).unwrap();
+    std::fs::write(file("config.json".into()), hf_config_with_biases(&config).to_string()).unwrap();
     let checkpoint = Checkpoint::open(&files).unwrap();
     assert_eq!(checkpoint.config().sliding_window, window);
     (dir, checkpoint)

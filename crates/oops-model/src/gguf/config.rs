@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use oops_core::{BlockDims, Fault, ModelDims, Result, bail_if};
 
-use super::{container::Container, dequant::dequantize, format::Format, metadata::Metadata, names::ROPE_FACTORS, rope};
-use crate::{DType, Family, ModelConfig};
+use super::{container::Container, format::Format, metadata::Metadata, names::ROPE_FACTORS, rope};
+use crate::{DType, Family, ModelConfig, hf::config::Parsed};
 
 /// What an architecture name stands for.
 pub(super) struct Architecture {
@@ -35,7 +35,7 @@ pub(super) fn architecture(m: &Metadata) -> Result<&'static Architecture> {
 }
 
 /// Reads the configuration.
-pub(super) fn read(c: &Container, arch: &Architecture) -> Result<ModelConfig> {
+pub(super) fn read(c: &Container, arch: &Architecture) -> Result<Parsed> {
     let keys = Keys { m: &c.metadata, arch: arch.name };
     keys.refuse_experts()?;
     let hidden = keys.unsigned("embedding_length")?;
@@ -46,7 +46,7 @@ pub(super) fn read(c: &Container, arch: &Architecture) -> Result<ModelConfig> {
     let token = |name: &str| token_id(&c.metadata, name);
     let mut eos: Vec<u32> = [token("eos")?, token("eot")?].into_iter().flatten().collect();
     eos.dedup();
-    Ok(ModelConfig {
+    let config = ModelConfig {
         family: if mistral { Family::Mistral } else { arch.family },
         dims: ModelDims {
             hidden,
@@ -62,7 +62,8 @@ pub(super) fn read(c: &Container, arch: &Architecture) -> Result<ModelConfig> {
         bos: token("bos")?,
         eos,
         dtype: dtype(c),
-    })
+    };
+    Ok(Parsed { config, warnings: Vec::new() })
 }
 
 /// Access to keys of an architecture.
@@ -167,7 +168,7 @@ fn norm_eps(keys: &Keys<'_>) -> Result<f64> {
 }
 
 fn rope_factors(c: &Container) -> Result<Option<Vec<f32>>> {
-    c.tensors.get(ROPE_FACTORS).map(|t| dequantize(t.format, c.data(t))).transpose()
+    c.tensors.get(ROPE_FACTORS).map(|t| c.values(t)).transpose()
 }
 
 fn token_id(m: &Metadata, name: &str) -> Result<Option<u32>> {

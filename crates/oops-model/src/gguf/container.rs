@@ -1,11 +1,12 @@
 //! The GGUF container, versions 2 and 3: magic, version, counts, metadata, tensor table, aligned data. Nothing is read
 //! past the table; every tensor's range is checked against the file's size here, once, so that later reads cannot fail.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use oops_core::{Fault, Result, bail_if};
 
-use super::{Bytes, cursor::Cursor, format::Format, metadata::Metadata};
+use super::{cursor::Cursor, dequant::dequantize, format::Format, metadata::Metadata};
+use crate::bytes::{FileBytes, read_span};
 
 /// Where a tensor lies.
 pub(super) struct TensorInfo {
@@ -18,7 +19,7 @@ pub(super) struct TensorInfo {
 
 /// A checked file.
 pub(super) struct Container {
-    pub(super) bytes: Bytes,
+    file: Arc<dyn FileBytes>,
     pub(super) metadata: Metadata,
     pub(super) tensors: BTreeMap<String, TensorInfo>,
 }
@@ -29,23 +30,43 @@ const MAX_DIMS: u32 = 4;
 const LEAST_PAIR: usize = 8 + 4 + 1;
 const LEAST_ROW: usize = 8 + 4 + 8 + 4 + 8;
 
+/// Bytes of the head that are read at first, and at most: a vocabulary of a million tokens takes some 50 MB.
+const FIRST_HEAD: usize = 1 << 18;
+const LARGEST_HEAD: usize = 1 << 28;
+
 impl Container {
-    /// Reads the head of a file.
-    pub(super) fn read(bytes: Bytes) -> Result<Self> {
-        let mut cursor = Cursor::new((*bytes).as_ref(), 0);
-        check_version(&mut cursor)?;
-        let n_tensors = cursor.count(LEAST_ROW, "the number of tensors")?;
-        let n_pairs = cursor.count(LEAST_PAIR, "the number of metadata pairs")?;
-        let (metadata, at) = Metadata::read(&bytes, cursor.at(), n_pairs)?;
-        refuse_parts(&metadata)?;
-        let tensors = read_table((*bytes).as_ref(), at, n_tensors, alignment(&metadata)?)?;
-        Ok(Self { bytes, metadata, tensors })
+    /// Reads the head of a file, how long it may be: twice as much as before until it is whole.
+    pub(super) fn read(file: Arc<dyn FileBytes>) -> Result<Self> {
+        let most = file.len().min(LARGEST_HEAD);
+        let mut n = most.min(FIRST_HEAD);
+        loop {
+            let head = Arc::new(read_span(&*file, 0..n)?);
+            check_version(&mut Cursor::new(&head, 0))?;
+            match read_head(&head, file.len()) {
+                Ok((metadata, tensors)) => return Ok(Self { file, metadata, tensors }),
+                Err(fault) if n == most => return Err(fault),
+                Err(_) => n = most.min(2 * n),
+            }
+        }
     }
 
-    /// The stored bytes of a tensor.
-    pub(super) fn data(&self, info: &TensorInfo) -> &[u8] {
-        &(*self.bytes).as_ref()[info.span.clone()]
+    /// The values of a tensor.
+    pub(super) fn values(&self, info: &TensorInfo) -> Result<Vec<f32>> {
+        dequantize(&*self.file, info.span.clone(), info.format)
     }
+}
+
+/// Metadata and tensors of a file of `len` bytes that begins with `head`.
+fn read_head(head: &Arc<Vec<u8>>, len: usize) -> Result<(Metadata, BTreeMap<String, TensorInfo>)> {
+    let mut cursor = Cursor::new(head, 0);
+    check_version(&mut cursor)?;
+    let n_tensors = cursor.count(LEAST_ROW, "the number of tensors")?;
+    let n_pairs = cursor.count(LEAST_PAIR, "the number of metadata pairs")?;
+    let (metadata, at) = Metadata::read(head, cursor.at(), n_pairs)?;
+    refuse_parts(&metadata)?;
+    let mut cursor = Cursor::new(head, at);
+    let tensors = read_table(&mut cursor, len, n_tensors, alignment(&metadata)?)?;
+    Ok((metadata, tensors))
 }
 
 fn check_version(cursor: &mut Cursor<'_>) -> Result<()> {
@@ -81,13 +102,17 @@ fn alignment(metadata: &Metadata) -> Result<usize> {
     Ok(a)
 }
 
-fn read_table(bytes: &[u8], at: usize, n: usize, alignment: usize) -> Result<BTreeMap<String, TensorInfo>> {
-    let mut cursor = Cursor::new(bytes, at);
+fn read_table(
+    cursor: &mut Cursor<'_>,
+    file: usize,
+    n: usize,
+    alignment: usize,
+) -> Result<BTreeMap<String, TensorInfo>> {
     let mut rows = BTreeMap::new();
     for i in 0..n {
         let name = cursor.string("a tensor's name").map_err(|f| f.at(format!("tensor {i} of {n}")))?;
         let place = |f: Fault| f.at(format!("tensor `{name}`"));
-        let row = read_row(&mut cursor).map_err(place)?;
+        let row = read_row(cursor).map_err(place)?;
         if rows.insert(name.to_owned(), row).is_some() {
             return Err(place(Fault::data("the name occurs twice")));
         }
@@ -95,7 +120,7 @@ fn read_table(bytes: &[u8], at: usize, n: usize, alignment: usize) -> Result<BTr
     // Cannot overflow: both are far below the size of an address space.
     let start = cursor.at().next_multiple_of(alignment);
     let place = |name: &str, row: Row| {
-        let info = row.place(start, alignment, bytes.len()).map_err(|f| f.at(format!("tensor `{name}`")))?;
+        let info = row.place(start, alignment, file).map_err(|f| f.at(format!("tensor `{name}`")))?;
         Ok((name.to_owned(), info))
     };
     rows.into_iter().map(|(name, row)| place(&name, row)).collect()
@@ -154,8 +179,18 @@ mod tests {
         let c = Container::read(bytes_of(small().bytes())).unwrap();
         let info = &c.tensors["a.weight"];
         assert_eq!(info.shape, [2, 3]);
-        assert_eq!(c.data(info)[4..8], 2_f32.to_le_bytes());
+        assert_eq!(c.values(info).unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert_eq!(c.metadata.text("general.architecture").unwrap(), Some("llama"));
+    }
+
+    /// Heads longer than what is read at first are read again, as far as they go.
+    #[test]
+    fn a_long_head_is_read_to_its_end() {
+        let tokens: Vec<String> = (0..60_000).map(|i| format!("token {i}")).collect();
+        let c = Container::read(bytes_of(small().texts("tokens", &tokens).bytes())).unwrap();
+        assert!(tokens.concat().len() > 2 * FIRST_HEAD);
+        assert_eq!(c.metadata.strings("tokens").unwrap().unwrap(), tokens);
+        assert_eq!(c.values(&c.tensors["a.weight"]).unwrap()[5], 6.0);
     }
 
     #[test]
@@ -182,6 +217,6 @@ mod tests {
         assert!(refusal(row(&[16], 2)).contains("impossible in Q4_0"));
         assert!(refusal(row(&[usize::MAX / 2, 32], 0)).contains("impossible in F32"));
         assert!(refusal(row(&[64], 0)).contains("the file ends before the tensor"));
-        assert!(refusal(row(&[256], 10)).contains("Q2_K"));
+        assert!(refusal(row(&[256], 21)).contains("IQ3_S"));
     }
 }

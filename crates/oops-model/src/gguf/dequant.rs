@@ -2,38 +2,31 @@
 //!
 //! One level of scales (32 values per block, little-endian half-precision `d`, `m`, nibbles `q`):
 //! Q4_0 `d·(q−8)` · Q4_1 `d·q+m` · Q5_0 `d·(q−16)` · Q5_1 `d·q+m` (fifth bits in a u32) · Q8_0 `d·q` (signed bytes).
-//! The nibbles of byte j are values j (low) and j+16 (high). Two levels are in [`super::kquant`].
-//! Blocks are independent, so the result does not depend on how many threads share the work.
+//! The nibbles of byte j are values j (low) and j+16 (high). Two levels are in [`super::kquant`] and [`super::lowbit`],
+//! values from a table in [`super::table`].
+
+use std::ops::Range;
 
 use half::{bf16, f16};
-use oops_core::{Fault, Result};
-use rayon::prelude::*;
+use oops_core::{Fault, Result, bail_if};
 
 use super::{
     format::{Format, SMALL},
-    kquant,
+    kquant, lowbit, table,
 };
+use crate::bytes::{self, FileBytes};
 
-/// Values that one task decodes: large enough to be worth a task, small enough to stay in the cache.
-const TASK: usize = 1 << 14;
-
-/// Decodes a whole tensor; `bytes` must be whole blocks.
-pub(super) fn dequantize(format: Format, bytes: &[u8]) -> Result<Vec<f32>> {
+/// Decodes the tensor in `span`, which must be whole blocks.
+pub(super) fn dequantize(file: &dyn FileBytes, span: Range<usize>, format: Format) -> Result<Vec<f32>> {
     let (block, size) = (format.block(), format.bytes());
-    if !bytes.len().is_multiple_of(size) {
-        let what = format!("{} bytes are not whole {} blocks of {size} bytes", bytes.len(), format.name());
-        return Err(Fault::data(what));
-    }
-    let blocks_per_task = TASK / block;
-    let mut out = vec![0.0; bytes.len() / size * block];
-    out.par_chunks_mut(blocks_per_task * block).zip(bytes.par_chunks(blocks_per_task * size)).for_each(
-        |(out, bytes)| {
-            for (out, bytes) in out.chunks_exact_mut(block).zip(bytes.chunks_exact(size)) {
-                decode(format, bytes, out);
-            }
-        },
-    );
-    Ok(out)
+    bail_if(!span.len().is_multiple_of(size), || {
+        Fault::data(format!("{} bytes are not whole {} blocks of {size} bytes", span.len(), format.name()))
+    })?;
+    bytes::decode(file, span, (block, size), &|bytes, out| {
+        for (out, bytes) in out.chunks_exact_mut(block).zip(bytes.chunks_exact(size)) {
+            decode(format, bytes, out);
+        }
+    })
 }
 
 fn decode(format: Format, b: &[u8], out: &mut [f32]) {
@@ -49,9 +42,14 @@ fn decode(format: Format, b: &[u8], out: &mut [f32]) {
             let d = half_at(b, 0);
             out.iter_mut().zip(&b[2..]).for_each(|(x, &q)| *x = f32::from(q as i8) * d);
         }
+        Format::Q2K => lowbit::q2(b, out),
+        Format::Q3K => lowbit::q3(b, out),
         Format::Q4K => kquant::q4(b, out),
         Format::Q5K => kquant::q5(b, out),
         Format::Q6K => kquant::q6(b, out),
+        Format::Q8K => kquant::q8(b, out),
+        Format::Iq4Nl => table::iq4_nl(b, out),
+        Format::Iq4Xs => table::iq4_xs(b, out),
     }
 }
 
@@ -74,9 +72,15 @@ fn affine(d: f32, shift: f32, m: f32, fifth: u32, q: &[u8], out: &mut [f32]) {
     }
 }
 
+/// Decodes a whole tensor that is in memory.
+#[cfg(test)]
+pub(super) fn dequantize_bytes(format: Format, bytes: &[u8]) -> Result<Vec<f32>> {
+    dequantize(&bytes.to_vec(), 0..bytes.len(), format)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{dequantize_bytes as dequantize, *};
 
     /// Block header of half-precision numbers, then raw bytes.
     fn block(halves: &[f32], rest: impl IntoIterator<Item = u8>) -> Vec<u8> {
@@ -103,7 +107,7 @@ mod tests {
         let q4_1 = dequantize(Format::Q4_1, &block(&[0.5, -2.0], nibbles())).unwrap();
         assert_eq!(q4_1, expect(&|q| 0.5 * q - 2.0));
         let q8_0 =
-            dequantize(Format::Q8_0, &block(&[2.0], (0..32).map(|i| (i as i8 * 8 - 128_i32 as i8) as u8))).unwrap();
+            dequantize(Format::Q8_0, &block(&[2.0], (0..32_i32).map(|i| (8 * i - 128) as i8 as u8))).unwrap();
         assert_eq!(q8_0, (0..32).map(|i| 2.0 * (i as f32 * 8.0 - 128.0)).collect::<Vec<_>>());
     }
 
@@ -145,6 +149,8 @@ mod tests {
             (Format::Q5_0, GgmlDType::Q5_0),
             (Format::Q5_1, GgmlDType::Q5_1),
             (Format::Q8_0, GgmlDType::Q8_0),
+            (Format::Q2K, GgmlDType::Q2K),
+            (Format::Q3K, GgmlDType::Q3K),
             (Format::Q4K, GgmlDType::Q4K),
             (Format::Q5K, GgmlDType::Q5K),
             (Format::Q6K, GgmlDType::Q6K),

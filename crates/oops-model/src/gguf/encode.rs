@@ -70,7 +70,7 @@ fn q4_0(x: &[f32], out: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::dequant::dequantize, *};
+    use super::{super::dequant::dequantize_bytes as dequantize, *};
 
     fn wave(n: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * i) as f32 * 0.37).sin() * (1.0 + (i % 7) as f32)).collect()

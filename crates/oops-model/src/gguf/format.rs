@@ -14,9 +14,14 @@ pub(super) enum Format {
     Q5_0,
     Q5_1,
     Q8_0,
+    Q2K,
+    Q3K,
     Q4K,
     Q5K,
     Q6K,
+    Q8K,
+    Iq4Nl,
+    Iq4Xs,
 }
 
 /// Values per block of the formats with two levels of scales.
@@ -25,7 +30,7 @@ pub(super) const SUPER: usize = 256;
 pub(super) const SMALL: usize = 32;
 
 /// (format, id in the file, name, values per block, bytes per block)
-const READ: [(Format, u32, &str, usize, usize); 11] = [
+const READ: [(Format, u32, &str, usize, usize); 16] = [
     (Format::F32, 0, "F32", 1, 4),
     (Format::F16, 1, "F16", 1, 2),
     (Format::BF16, 30, "BF16", 1, 2),
@@ -34,25 +39,25 @@ const READ: [(Format, u32, &str, usize, usize); 11] = [
     (Format::Q5_0, 6, "Q5_0", SMALL, 2 + 4 + 16),
     (Format::Q5_1, 7, "Q5_1", SMALL, 2 + 2 + 4 + 16),
     (Format::Q8_0, 8, "Q8_0", SMALL, 2 + 32),
+    (Format::Q2K, 10, "Q2_K", SUPER, 16 + 64 + 2 + 2),
+    (Format::Q3K, 11, "Q3_K", SUPER, 32 + 64 + 12 + 2),
     (Format::Q4K, 12, "Q4_K", SUPER, 2 + 2 + 12 + 128),
     (Format::Q5K, 13, "Q5_K", SUPER, 2 + 2 + 12 + 32 + 128),
     (Format::Q6K, 14, "Q6_K", SUPER, 128 + 64 + 16 + 2),
+    (Format::Q8K, 15, "Q8_K", SUPER, 4 + 256 + 32),
+    (Format::Iq4Nl, 20, "IQ4_NL", SMALL, 2 + 16),
+    (Format::Iq4Xs, 23, "IQ4_XS", SUPER, 2 + 2 + 4 + 128),
 ];
 
 /// Ids of formats that exist and that we do not read, so that the refusal can name them.
-const OTHERS: [(u32, &str); 24] = [
+const OTHERS: [(u32, &str); 19] = [
     (9, "Q8_1"),
-    (10, "Q2_K"),
-    (11, "Q3_K"),
-    (15, "Q8_K"),
     (16, "IQ2_XXS"),
     (17, "IQ2_XS"),
     (18, "IQ3_XXS"),
     (19, "IQ1_S"),
-    (20, "IQ4_NL"),
     (21, "IQ3_S"),
     (22, "IQ2_S"),
-    (23, "IQ4_XS"),
     (24, "I8"),
     (25, "I16"),
     (26, "I32"),
@@ -109,8 +114,8 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_format_and_the_ones_that_are_read() {
-        let fault = Format::from_id(11).unwrap_err();
-        assert!(fault.what().contains("Q3_K (type 11)"), "{fault}");
+        let fault = Format::from_id(21).unwrap_err();
+        assert!(fault.what().contains("IQ3_S (type 21)"), "{fault}");
         assert!(fault.help_text().unwrap().contains("F32, F16, BF16, Q4_0"), "{fault}");
         assert!(Format::from_id(4).unwrap_err().what().contains("unknown format (type 4)"));
     }

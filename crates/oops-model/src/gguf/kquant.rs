@@ -1,7 +1,8 @@
 //! Blocks of 256 values with two levels of scales (ggml's K formats).
 //!
 //! Q4_K and Q5_K: `x = d·s·q − dmin·n`, half-precision `d`, `dmin`; a 6-bit scale `s` and minimum `n` per 32 values,
-//! eight of each packed into 12 bytes. Q6_K: `x = d·s·(q−32)`, a signed 8-bit scale per 16 values, `d` at the end.
+//! eight of each packed into 12 bytes. Q6_K: `x = d·s·(q−32)`, a signed 8-bit scale per 16 values, `d` at the end. Q8_K:
+//! `x = d·q`, signed bytes and `d` in single precision.
 
 use super::dequant::half_at;
 
@@ -52,6 +53,12 @@ pub(super) fn q6(b: &[u8], out: &mut [f32]) {
         let q = i32::from(nibble | pair << 4) - 32;
         *x = d * f32::from(scales[i / 16] as i8) * q as f32;
     }
+}
+
+/// Decodes a block: d (f32), 256 signed bytes, sums that only products need.
+pub(super) fn q8(b: &[u8], out: &mut [f32]) {
+    let d = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    out.iter_mut().zip(&b[4..]).for_each(|(x, &q)| *x = d * f32::from(q as i8));
 }
 
 #[cfg(test)]
@@ -120,5 +127,13 @@ mod tests {
             let scale = (i / 16) as f32 - 8.0;
             assert!((x - 0.25 * scale * q).abs() < 1e-6, "value {i}: {x}");
         }
+    }
+
+    #[test]
+    fn q8_k_by_hand() {
+        let b: Vec<u8> = 0.5_f32.to_le_bytes().into_iter().chain(0..=255).chain([9; 32]).collect();
+        let mut out = [0.0; 256];
+        q8(&b, &mut out);
+        assert_eq!((out[3], out[127], out[128], out[255]), (1.5, 63.5, -64.0, -0.5));
     }
 }

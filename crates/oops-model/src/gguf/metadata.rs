@@ -1,11 +1,11 @@
 //! The key-value pairs at the head of a GGUF file. They are walked and checked once, kept as byte ranges (a vocabulary
 //! is not copied until it is asked for), and read through accessors that name the key and both types on a mismatch.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use oops_core::{Fault, Result};
 
-use super::{Bytes, cursor::Cursor};
+use super::cursor::Cursor;
 
 /// Type tags of the specification, in their numeric order from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,14 +110,14 @@ struct Entry {
 
 /// All pairs, by key.
 pub(super) struct Metadata {
-    bytes: Bytes,
+    bytes: Arc<Vec<u8>>,
     entries: BTreeMap<String, Entry>,
 }
 
 impl Metadata {
     /// Walks `n` pairs from `at`; returns them and the offset behind them.
-    pub(super) fn read(bytes: &Bytes, at: usize, n: usize) -> Result<(Self, usize)> {
-        let mut cursor = Cursor::new((**bytes).as_ref(), at);
+    pub(super) fn read(bytes: &Arc<Vec<u8>>, at: usize, n: usize) -> Result<(Self, usize)> {
+        let mut cursor = Cursor::new(bytes, at);
         let mut entries = BTreeMap::new();
         for i in 0..n {
             let key = cursor.string("a metadata key").map_err(|f| f.at(format!("metadata pair {i} of {n}")))?;
@@ -133,7 +133,7 @@ impl Metadata {
     }
 
     fn bytes(&self) -> &[u8] {
-        (*self.bytes).as_ref()
+        &self.bytes
     }
 
     fn mismatch(&self, key: &str, wanted: &str) -> Fault {

@@ -10,10 +10,12 @@ mod dequant;
 mod encode;
 mod format;
 mod kquant;
+mod lowbit;
 mod metadata;
 mod names;
 mod permute;
 mod rope;
+mod table;
 #[cfg(test)]
 mod testing;
 mod tokenizer;
@@ -28,17 +30,17 @@ use oops_core::{Fault, Result, bail_if};
 
 use crate::{
     ModelConfig,
-    mapped::{FileBytes, Mapped},
+    bytes::{DiskFile, FileBytes},
+    hf::config::Parsed,
     source::TensorSource,
 };
-
-/// A file's bytes, mapped or in memory.
-type Bytes = Arc<dyn FileBytes>;
 
 /// An opened GGUF file.
 pub(crate) struct GgufModel {
     /// The configuration.
     pub(crate) config: ModelConfig,
+    /// Keys that are read otherwise than the user may think, or not at all: plain sentences.
+    pub(crate) warnings: Vec<String>,
     /// The weights, by Hugging Face name.
     pub(crate) tensors: Box<dyn TensorSource>,
     /// Text of the `tokenizer.json` that the metadata stand for.
@@ -52,25 +54,32 @@ pub(crate) struct GgufModel {
 /// Opens a GGUF file: versions 2 and 3, one part, architectures llama, deci, qwen2 and qwen3.
 pub(crate) fn open_gguf(path: &Path) -> Result<GgufModel> {
     let file = path.display().to_string();
-    open_bytes(Arc::new(Mapped::open(path)?), &file).map_err(|f| f.at(file))
+    open_bytes(Arc::new(DiskFile::open(path)?), &file).map_err(|f| f.at(file))
 }
 
-fn open_bytes(bytes: Bytes, file: &str) -> Result<GgufModel> {
+fn open_bytes(bytes: Arc<dyn FileBytes>, file: &str) -> Result<GgufModel> {
     let container = Container::read(bytes)?;
     let architecture = config::architecture(&container.metadata)?;
-    let config = config::read(&container, architecture)?;
+    let Parsed { config, warnings } = config::read(&container, architecture)?;
     let tokenizer_json = tokenizer::tokenizer_json(&container.metadata)?;
     let head_dim = architecture.permuted.then(|| config.dims.blocks.first().map_or(0, |b| b.head_dim));
     let chat_template = container.metadata.text("tokenizer.chat_template")?.map(str::to_owned);
-    let tensors = Tensors { file: file.to_owned(), names: translate(&container)?, container, head_dim };
-    Ok(GgufModel { bos: config.bos, config, tensors: Box::new(tensors), tokenizer_json, chat_template })
+    let tensors =
+        Tensors { file: file.to_owned(), names: translate(&container, config.dims.blocks.len())?, container, head_dim };
+    Ok(GgufModel { bos: config.bos, config, warnings, tensors: Box::new(tensors), tokenizer_json, chat_template })
 }
 
-/// Hugging Face name → GGUF name.
-fn translate(c: &Container) -> Result<BTreeMap<String, String>> {
-    let one = |gguf: &String| match names::hugging_face(gguf) {
-        Some(hf) => Ok((hf, gguf.clone())),
-        None => Err(Fault::data("no supported architecture has this tensor").at(format!("tensor `{gguf}`"))),
+/// Hugging Face name → GGUF name, of a model with so many blocks. What belongs nowhere is refused, as llama.cpp refuses it.
+fn translate(c: &Container, blocks: usize) -> Result<BTreeMap<String, String>> {
+    let one = |gguf: &String| {
+        let place = |what: String| Fault::data(what).at(format!("tensor `{gguf}`"));
+        let name =
+            names::hugging_face(gguf).ok_or_else(|| place("no supported architecture has this tensor".into()))?;
+        let block = names::block(gguf);
+        bail_if(block.is_some_and(|l| l >= blocks), || {
+            place(format!("the metadata say {blocks} blocks, and the file holds this tensor of another"))
+        })?;
+        Ok((name, gguf.clone()))
     };
     c.tensors.keys().filter(|n| *n != names::ROPE_FACTORS).map(one).collect()
 }
@@ -104,8 +113,7 @@ impl TensorSource for Tensors {
     fn load_f32(&self, name: &str) -> Result<Vec<f32>> {
         let place = |f: Fault| f.at(format!("tensor `{name}`")).at(&self.file);
         let info = self.info(name).ok_or_else(|| place(Fault::data("the tensor is missing")))?;
-        let values = dequant::dequantize(info.format, self.container.data(info)).map_err(place)?;
-        self.container.bytes.release(info.span.clone());
+        let values = self.container.values(info).map_err(place)?;
         let Some(d) = self.head_dim.filter(|_| turns(name)) else { return Ok(values) };
         let width = if info.shape.len() == 1 { 1 } else { info.shape[info.shape.len() - 1] };
         bail_if(!values.len().is_multiple_of(d * width), || {

@@ -37,6 +37,11 @@ pub(super) fn hugging_face(gguf: &str) -> Option<String> {
     matches!(kind, "weight" | "bias").then(|| format!("model.layers.{block}.{module}.{kind}"))
 }
 
+/// The block that a GGUF tensor belongs to.
+pub(super) fn block(gguf: &str) -> Option<usize> {
+    gguf.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
+}
+
 /// The GGUF name of a tensor with a Hugging Face name.
 pub(super) fn gguf(hugging_face: &str) -> Option<String> {
     if let Some((name, _)) = OUTER.iter().find(|p| p.1 == hugging_face) {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::Bytes;
+use crate::bytes::FileBytes;
 
 /// A file under construction; version 3, alignment 32.
 #[derive(Clone, Default)]
@@ -26,7 +26,7 @@ pub(crate) fn fixtures(test: &str) -> Option<PathBuf> {
 }
 
 /// Wraps bytes as a file.
-pub(crate) fn bytes_of(bytes: Vec<u8>) -> Bytes {
+pub(crate) fn bytes_of(bytes: Vec<u8>) -> Arc<dyn FileBytes> {
     Arc::new(bytes)
 }
 

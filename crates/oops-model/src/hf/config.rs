@@ -17,9 +17,17 @@ use crate::{
 /// Bound that keeps memory in proportion: far above any decoder that exists.
 const WIDTH: std::ops::RangeInclusive<u64> = 1..=1 << 22;
 
+/// What a configuration says, and what the user should know of it.
+pub(crate) struct Parsed {
+    /// The configuration.
+    pub(crate) config: ModelConfig,
+    /// Keys that are read otherwise than the user may think, or not at all: plain sentences.
+    pub(crate) warnings: Vec<String>,
+}
+
 /// Reads config.json; special tokens that it lacks come from `generation` (generation_config.json). The stored
 /// precision is the files' to tell.
-pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>, dtype: DType) -> Result<ModelConfig> {
+pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>, dtype: DType) -> Result<Parsed> {
     let (keys, generation) = (Keys(config), Keys(generation));
     let named = match keys.text("model_type")? {
         // Our own remote code names the family that it builds on, also where it goes by the name of vLLM's class.
@@ -35,7 +43,7 @@ pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>,
         ids if ids.is_empty() => generation.token_ids(key),
         ids => Ok(ids),
     };
-    Ok(ModelConfig {
+    let config = ModelConfig {
         family: family.family,
         sliding_window: window(keys, family, blocks.len())?,
         dims: ModelDims {
@@ -51,7 +59,8 @@ pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>,
         bos: special("bos_token_id")?.first().copied(),
         eos: special("eos_token_id")?,
         dtype,
-    })
+    };
+    Ok(Parsed { config, warnings: Vec::new() })
 }
 
 fn refuse(keys: Keys<'_>) -> Result<()> {
@@ -59,10 +68,7 @@ fn refuse(keys: Keys<'_>) -> Result<()> {
     bail_if(act != "silu" && act != "swish", || {
         Fault::data(format!("`hidden_act` is `{act}`")).help("supported activation: silu")
     })?;
-    bail_if(keys.get("quantization_config").is_some(), || {
-        Fault::data("the weights are quantised (`quantization_config`)")
-            .help("use the checkpoint before quantisation in f32, f16 or bf16, or a GGUF file")
-    })
+    super::quantised::check(keys).map(drop)
 }
 
 /// The sliding window, the same in every block or none at all.

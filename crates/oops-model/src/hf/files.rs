@@ -8,7 +8,10 @@ use std::{
 
 use oops_core::{Fault, Result, bail_if};
 
-use super::json::{Keys, missing, read_object};
+use super::{
+    json::{Keys, missing, read_object},
+    places, quantised,
+};
 
 /// The index of a sharded checkpoint.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -35,19 +38,32 @@ const COMPANIONS: [&str; 14] = [
     "NOTICE",
 ];
 
-/// Lists (name in the artifact, path) for the checkpoint at `path`: a folder, a `.gguf` file, or a folder that holds a
-/// single one.
+/// Lists (name in the artifact, path) for the checkpoint at `path`: a folder, a GGUF file, or a folder that holds a
+/// single one; or where the caches of Hugging Face and Ollama keep such.
 pub(crate) fn list(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let metadata = fs::metadata(path).map_err(|e| Fault::reading(path, &e))?;
+    let path = places::resolve(path)?;
     if metadata.is_file() {
-        bail_if(!is_gguf(path), || {
-            Fault::data("a file that is not `.gguf` is no checkpoint")
-                .at(path.display())
-                .help("give a Hugging Face folder, a .gguf file, or a folder with a single .gguf file")
-        })?;
-        return Ok(vec![(GGUF.to_owned(), path.to_owned())]);
+        places::refuse_pointer(&path)?;
+        bail_if(!is_gguf(&path) && !places::has_gguf_magic(&path), || places::strange_file(&path))?;
+        return Ok(vec![(GGUF.to_owned(), path)]);
     }
-    if path.join("config.json").is_file() { folder(path).map_err(|f| f.at(path.display())) } else { only_gguf(path) }
+    in_folder(&path).map_err(|f| f.at(path.display()))
+}
+
+fn in_folder(path: &Path) -> Result<Vec<(String, PathBuf)>> {
+    places::refuse_adapter(path)?;
+    quantised::check_folder(path)?;
+    let whole = [SINGLE, INDEX].iter().any(|name| path.join(name).is_file());
+    if whole && path.join("config.json").is_file() {
+        return folder(path);
+    }
+    match only_gguf(path)? {
+        Some(one) => Ok(vec![(GGUF.to_owned(), one)]),
+        None if whole => Err(Fault::data("config.json is not in the folder")
+            .help("fetch the whole checkpoint: weights alone do not say what they are")),
+        None => Err(places::strange(path)?),
+    }
 }
 
 /// The chat template of a folder: a file of its own, or an entry of tokenizer_config.json (the one named `default`
@@ -78,37 +94,38 @@ pub(crate) fn is_shard(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == "safetensors")
 }
 
-fn only_gguf(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let entries = fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-    let entries = entries.map_err(|e| Fault::reading(folder, &e))?;
-    let mut found: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).filter(|p| is_gguf(p)).collect();
-    let fault = |what: String| Fault::data(what).at(folder.display());
-    match (found.pop(), found.len()) {
-        (Some(one), 0) => Ok(vec![(GGUF.to_owned(), one)]),
-        (None, _) => Err(fault("neither config.json nor a .gguf file is in the folder".into())
-            .help("give a Hugging Face folder, a .gguf file, or a folder with a single .gguf file")),
-        (_, more) => Err(fault(format!("the folder holds {} .gguf files", more + 1)).help("name the file itself")),
+/// The only GGUF file of a folder.
+fn only_gguf(folder: &Path) -> Result<Option<PathBuf>> {
+    let mut found = places::names(folder)?;
+    found.retain(|name| is_gguf(Path::new(name)));
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(folder.join(one))),
+        several => Err(places::several(several)),
     }
 }
 
+/// Files of a folder with weights. As transformers, model.safetensors comes before an index; the index then travels only
+/// to tell whether it is one of other files.
 fn folder(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut names: Vec<String> = COMPANIONS.iter().map(|n| (*n).to_owned()).collect();
+    names.extend([SINGLE.to_owned(), INDEX.to_owned()]);
     names.retain(|n| folder.join(n).is_file());
-    if folder.join(INDEX).is_file() {
-        names.push(INDEX.to_owned());
+    if !folder.join(SINGLE).is_file() {
         names.extend(shards(&folder.join(INDEX))?);
-    } else if folder.join(SINGLE).is_file() {
-        names.push(SINGLE.to_owned());
-    } else {
-        return Err(Fault::data(format!("neither {SINGLE} nor {INDEX} is in the folder"))
-            .help("weights must be safetensors; `save_pretrained` of transformers writes them"));
     }
     let at = |n: String| {
         let path = folder.join(&n);
         bail_if(!path.is_file(), || Fault::data(format!("shard `{n}` is missing")).help("download it again"))?;
+        places::refuse_pointer(&path)?;
         Ok((n, path))
     };
     names.into_iter().map(at).collect()
+}
+
+/// Whether an index is of other files than model.safetensors, which stands beside it and counts.
+pub(crate) fn is_stale(index: &Path) -> bool {
+    weight_map(index).is_ok_and(|map| map.iter().any(|(_, shard)| shard != SINGLE))
 }
 
 /// The shards that an index names, sorted.

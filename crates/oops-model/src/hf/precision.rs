@@ -17,32 +17,28 @@ pub(super) fn is_readable(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
-/// The values of `bytes`; types that are not readable give none.
-pub(super) fn decode(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
+/// Bytes that one value takes, of the types that are readable.
+pub(super) fn width(dtype: Dtype) -> usize {
+    if dtype == Dtype::F32 { 4 } else { 2 }
+}
+
+/// Widens the values of `bytes` into `out`; a type that is not readable leaves it as it is.
+pub(super) fn decode(bytes: &[u8], dtype: Dtype, out: &mut [f32]) {
     match dtype {
-        Dtype::F32 => widen(bytes, |out, bytes: &[[u8; 4]]| {
-            out.iter_mut().zip(bytes).for_each(|(out, b)| *out = f32::from_le_bytes(*b));
-        }),
-        Dtype::F16 => widen(bytes, |out, bytes| {
-            for (out, bytes) in out.chunks_mut(LANES).zip(bytes.chunks(LANES)) {
+        Dtype::F32 => out.iter_mut().zip(bytes.as_chunks().0).for_each(|(out, b)| *out = f32::from_le_bytes(*b)),
+        Dtype::F16 => {
+            for (out, bytes) in out.chunks_mut(LANES).zip(bytes.as_chunks().0.chunks(LANES)) {
                 let mut halves = [f16::ZERO; LANES];
                 halves.iter_mut().zip(bytes).for_each(|(half, b)| *half = f16::from_le_bytes(*b));
                 halves[..out.len()].convert_to_f32_slice(out);
             }
-        }),
-        Dtype::BF16 => widen(bytes, |out, bytes: &[[u8; 2]]| {
+        }
+        Dtype::BF16 => {
             let one = |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16);
-            out.iter_mut().zip(bytes).for_each(|(out, b)| *out = one(*b));
-        }),
-        _ => Vec::new(),
+            out.iter_mut().zip(bytes.as_chunks().0).for_each(|(out, b)| *out = one(*b));
+        }
+        _ => {}
     }
-}
-
-fn widen<const N: usize>(bytes: &[u8], piece: impl Fn(&mut [f32], &[[u8; N]]) + Sync) -> Vec<f32> {
-    let mut out = vec![0.0; bytes.len() / N];
-    let pieces = out.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * N));
-    pieces.for_each(|(out, bytes)| piece(out, bytes.as_chunks::<N>().0));
-    out
 }
 
 /// The safetensors type for `dtype`.
@@ -97,6 +93,12 @@ fn narrow<const N: usize>(values: &[f32], piece: impl Fn(&[f32], &mut [[u8; N]])
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
+        let mut out = vec![0.0; bytes.len() / width(dtype)];
+        super::decode(bytes, dtype, &mut out);
+        out
+    }
 
     #[test]
     fn f32_round_trips_and_halves_round_to_even() {

@@ -1,4 +1,4 @@
-//! Weights in safetensors files, mapped into memory; headers are checked when the files are opened.
+//! Weights in safetensors files. Headers are read and checked when the files are opened, values when they are asked for.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -7,19 +7,23 @@ use std::{
 };
 
 use oops_core::{Fault, Result, bail_if};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, tensor::Metadata};
 
 use super::precision;
 use crate::{
     DType,
-    block::{LINEARS, NORMS},
-    mapped::{FileBytes as _, Mapped},
+    bytes::{DiskFile, FileBytes, TASK, decode, read_span},
     source::TensorSource,
 };
 
+/// Largest header: the format's own limit.
+const MAX_HEADER: u64 = 100_000_000;
+/// How a file begins that Git LFS left in place of the real one.
+const LFS: &[u8; 8] = b"version ";
+
 /// The tensors of one or more files.
 pub(crate) struct Shards {
-    files: Vec<(String, Mapped)>,
+    files: Vec<(String, DiskFile)>,
     tensors: BTreeMap<String, Stored>,
 }
 
@@ -31,7 +35,7 @@ struct Stored {
 }
 
 impl Shards {
-    /// Opens `files`, given as (name in messages, path).
+    /// Opens `files`, given as (name in messages, path). Tensors have the names that they have in the files.
     pub(crate) fn open(files: &[(String, PathBuf)]) -> Result<Self> {
         let mut shards = Self { files: Vec::new(), tensors: BTreeMap::new() };
         files.iter().try_for_each(|(name, path)| shards.add(name, path).map_err(|f| f.at(name)))?;
@@ -39,20 +43,9 @@ impl Shards {
     }
 
     fn add(&mut self, name: &str, path: &Path) -> Result<()> {
-        let map = Mapped::open(path)?;
-        let broken =
-            |e| Fault::data(format!("not a complete safetensors file: {e}")).help("download or copy the file again");
-        let (header, metadata) = SafeTensors::read_metadata(map.as_ref()).map_err(broken)?;
-        let start = 8 + header;
+        let file = DiskFile::open(path)?;
+        let (start, metadata) = header(&file)?;
         for (tensor, info) in metadata.tensors().into_iter().collect::<BTreeMap<_, _>>() {
-            if !is_weight(&tensor)? {
-                continue;
-            }
-            bail_if(!precision::is_readable(info.dtype), || {
-                Fault::data(format!("the weights are {:?}", info.dtype))
-                    .help("weights must be F32, F16 or BF16")
-                    .at(format!("tensor `{tensor}`"))
-            })?;
             let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
             let stored = Stored { file: self.files.len(), dtype: info.dtype, shape: info.shape.clone(), bytes };
             match self.tensors.entry(tensor) {
@@ -63,22 +56,84 @@ impl Shards {
                 }
             }
         }
-        self.files.push((name.to_owned(), map));
+        self.files.push((name.to_owned(), file));
         Ok(())
+    }
+
+    /// Names of all tensors, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Gives tensors other names; those that get none are forgotten.
+    pub(crate) fn rename(&mut self, name: impl Fn(&str) -> Option<String>) {
+        let tensors = std::mem::take(&mut self.tensors);
+        self.tensors = tensors.into_iter().filter_map(|(old, stored)| Some((name(&old)?, stored))).collect();
+    }
+
+    /// Fails for the first tensor whose values cannot be read.
+    pub(crate) fn check_types(&self) -> Result<()> {
+        let strange = self.tensors.iter().find(|(_, t)| !precision::is_readable(t.dtype));
+        strange.map_or(Ok(()), |(name, t)| {
+            Err(Fault::data(format!("the weights are {:?}", t.dtype))
+                .help("weights must be F32, F16 or BF16; integers and 8-bit floats are quantised weights")
+                .at(format!("tensor `{name}`"))
+                .at(&self.files[t.file].0))
+        })
+    }
+
+    /// Whether two tensors hold the same values in the same precision.
+    pub(crate) fn equal(&self, a: &str, b: &str) -> Result<bool> {
+        let (Some(a), Some(b)) = (self.tensors.get(a), self.tensors.get(b)) else { return Ok(false) };
+        if a.dtype != b.dtype || a.shape != b.shape {
+            return Ok(false);
+        }
+        let part = |t: &Stored, at: usize| {
+            let start = t.bytes.start + at;
+            read_span(&self.files[t.file].1, start..t.bytes.end.min(start + 4 * TASK))
+        };
+        for at in (0..a.bytes.len()).step_by(4 * TASK) {
+            if part(a, at)? != part(b, at)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The precision of most values.
     pub(crate) fn dtype(&self) -> DType {
-        let mut bytes = BTreeMap::<_, usize>::new();
+        let mut values = BTreeMap::<_, usize>::new();
         for t in self.tensors.values() {
-            *bytes.entry(t.dtype).or_default() += t.bytes.len() / if t.dtype == Dtype::F32 { 4 } else { 2 };
+            *values.entry(t.dtype).or_default() += t.bytes.len() / precision::width(t.dtype);
         }
-        match bytes.into_iter().max_by_key(|b| b.1).map(|b| b.0) {
+        match values.into_iter().max_by_key(|b| b.1).map(|b| b.0) {
             Some(Dtype::F16) => DType::F16,
             Some(Dtype::BF16) => DType::BF16,
             _ => DType::F32,
         }
     }
+}
+
+/// Where the values begin, and the checked header of a file that ends where the header says.
+fn header(file: &DiskFile) -> Result<(usize, Metadata)> {
+    let broken = |why: String| {
+        Fault::data(format!("not a complete safetensors file: {why}")).help("download or copy the file again")
+    };
+    let len = file.len();
+    let mut first = [0; 8];
+    bail_if(len < first.len(), || broken(format!("it has {len} bytes")))?;
+    file.read(0, &mut first)?;
+    bail_if(first == *LFS, || {
+        Fault::data("a Git LFS pointer is in the place of the weights").help("fetch them with `git lfs pull`")
+    })?;
+    let n = u64::from_le_bytes(first);
+    bail_if(n > MAX_HEADER || n as usize > len - 8, || broken(format!("a header of {n} bytes in a file of {len}")))?;
+    let start = 8 + n as usize;
+    let parsed = serde_json::from_slice::<Metadata>(&read_span(file, 8..start)?);
+    let metadata = parsed.map_err(|e| broken(format!("its header: {e}")))?;
+    let end = start.saturating_add(metadata.data_len());
+    bail_if(end != len, || broken(format!("its header speaks of {end} bytes, it has {len}")))?;
+    Ok((start, metadata))
 }
 
 impl TensorSource for Shards {
@@ -88,10 +143,10 @@ impl TensorSource for Shards {
 
     fn load_f32(&self, name: &str) -> Result<Vec<f32>> {
         let stored = self.tensors.get(name).ok_or_else(|| Fault::data(format!("tensor `{name}` is missing")))?;
-        let file = &self.files[stored.file].1;
-        let values = precision::decode(&file.as_ref()[stored.bytes.clone()], stored.dtype);
-        file.release(stored.bytes.clone());
-        Ok(values)
+        let (dtype, (file, disk)) = (stored.dtype, &self.files[stored.file]);
+        let piece = |bytes: &[u8], out: &mut [f32]| precision::decode(bytes, dtype, out);
+        let place = |f: Fault| f.at(format!("tensor `{name}`")).at(file);
+        decode(disk, stored.bytes.clone(), (1, precision::width(dtype)), &piece).map_err(place)
     }
 
     fn file(&self, name: &str) -> Option<&str> {
@@ -100,36 +155,5 @@ impl TensorSource for Shards {
 
     fn stored_bytes(&self) -> u64 {
         self.tensors.values().map(|t| t.bytes.len() as u64).sum()
-    }
-}
-
-/// Whether a tensor is a weight of the decoders that we read; one that would change the model in a way that we do not
-/// compute is a fault, buffers that follow from the configuration are skipped.
-fn is_weight(name: &str) -> Result<bool> {
-    if ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"].contains(&name) {
-        return Ok(true);
-    }
-    let part = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')).map(|p| p.1);
-    let linear = |part: &str| LINEARS.iter().any(|l| matches!(part.strip_prefix(l), Some(".weight" | ".bias")));
-    let norm = |part: &str| NORMS.iter().any(|n| part.strip_prefix(n) == Some(".weight"));
-    match part {
-        Some(part) if linear(part) || norm(part) => Ok(true),
-        _ if name.ends_with(".rotary_emb.inv_freq") => Ok(false),
-        _ => Err(Fault::data(format!("tensor `{name}` belongs to no supported decoder"))
-            .help("supported are the tensors of llama, mistral, qwen2 and qwen3 under Hugging Face's names")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_are_told_from_buffers_and_strangers() {
-        assert!(is_weight("model.layers.3.self_attn.q_proj.bias").unwrap());
-        assert!(is_weight("model.layers.31.post_attention_layernorm.weight").unwrap());
-        assert!(!is_weight("model.layers.0.self_attn.rotary_emb.inv_freq").unwrap());
-        assert!(is_weight("model.layers.0.mlp.experts.0.w1.weight").is_err());
-        assert!(is_weight("model.layers.0.self_attn.q_proj.qweight").is_err());
     }
 }

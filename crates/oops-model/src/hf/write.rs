@@ -123,6 +123,14 @@ pub fn hf_config(config: &ModelConfig) -> Value {
     out
 }
 
+/// [`hf_config`] for files of ours in which some layers have biases that no key of transformers speaks of: the files
+/// decide which (`"biases": "as_stored"`).
+pub fn hf_config_with_biases(config: &ModelConfig) -> Value {
+    let mut out = hf_config(config);
+    super::biases::declare(&mut out);
+    out
+}
+
 /// A block's widths under config.json's names for them.
 pub fn hf_widths(b: &oops_core::BlockDims) -> Map<String, Value> {
     [("num_attention_heads", b.query_heads), ("num_key_value_heads", b.kv_heads), ("intermediate_size", b.ffn)]

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     Block, DType, ModelConfig, RopeScaling,
     fixtures::{config, fixture, logits, max_diff, random, random_block},
-    hf_config, write_block, write_outer,
+    hf_config_with_biases, write_block, write_outer,
 };
 
 const HIDDEN: usize = 32;
@@ -29,7 +29,7 @@ fn checkpoint(config: &ModelConfig, keep: Keep) -> (TempDir, Checkpoint) {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let mut files = BTreeMap::from([("config.json".to_owned(), at("config.json"))]);
-    fs::write(at("config.json"), hf_config(config).to_string()).unwrap();
+    fs::write(at("config.json"), hf_config_with_biases(config).to_string()).unwrap();
     for (l, dims) in config.dims.blocks.iter().enumerate() {
         let mut block = Block { ..random_block(HIDDEN, *dims, l as u64 + 1) };
         for (part, layer) in LINEARS.iter().zip([

@@ -19,7 +19,7 @@ fn with(changes: Value) -> Result<ModelConfig> {
         config[key] = value.clone();
     }
     let generation = json!({"bos_token_id": 7, "eos_token_id": 9});
-    read(config.as_object().unwrap(), generation.as_object().unwrap(), DType::F32)
+    read(config.as_object().unwrap(), generation.as_object().unwrap(), DType::F32).map(|p| p.config)
 }
 
 #[test]

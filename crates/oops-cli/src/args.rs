@@ -4,15 +4,13 @@ mod bench;
 mod examples;
 mod generate;
 mod inspect;
+mod scheduling;
 mod store;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use oops_engine::{Limits, Selection};
-use oops_stage::available_bytes;
-
-use crate::units::bytes;
+use oops_engine::Selection;
 
 pub(crate) use self::bench::{Bench, BenchWhat, Calibrating, Computed, OnModel, Repeats, Stored};
 use self::examples::{
@@ -21,6 +19,7 @@ use self::examples::{
 };
 pub(crate) use self::generate::Generate;
 pub(crate) use self::inspect::*;
+pub(crate) use self::scheduling::Scheduling;
 pub(crate) use self::store::{ExportCache, Gc, ImportCache};
 
 const EXIT_CODES: &str = "\
@@ -118,35 +117,6 @@ pub(crate) struct Status {
     /// store, also how its result was made.
     #[arg(long, value_name = "STAGE")]
     pub(crate) explain: Option<String>,
-}
-
-/// How much runs at a time, and what becomes of a failure.
-#[derive(Debug, Args)]
-pub(crate) struct Scheduling {
-    /// Stages that run at a time; changes no result, but seconds that are measured.
-    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-    /// Of them, stages that keep all cores busy: calibration, repair, distillation, evaluation.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    heavy: u16,
-    /// Memory that stages side by side may need together, by their forecasts, for example 4GiB; a calibration that alone
-    /// needs more keeps its activations on disk [default: 80 % of what is available].
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
-    memory: Option<u64>,
-    /// Go on with everything that does not depend on what failed; the exit code is that of the first failure.
-    #[arg(long)]
-    pub(crate) keep_going: bool,
-    /// Write what happens to this file, one JSON object per line; `-` is stdout.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) events: Option<PathBuf>,
-}
-
-impl Scheduling {
-    pub(crate) fn limits(&self) -> Limits {
-        let memory = self.memory.or_else(|| available_bytes().map(|bytes| bytes / 5 * 4));
-        let (jobs, heavy) = (usize::from(self.jobs), usize::from(self.heavy));
-        Limits { jobs, heavy, memory, keep_going: self.keep_going }
-    }
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod registry;
 mod show;
 mod terminal;
 mod units;
+mod warnings;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -4,6 +4,7 @@ mod bench;
 mod examples;
 mod generate;
 mod inspect;
+mod path;
 mod scheduling;
 mod store;
 
@@ -19,6 +20,7 @@ use self::examples::{
 };
 pub(crate) use self::generate::Generate;
 pub(crate) use self::inspect::*;
+use self::path::path;
 pub(crate) use self::scheduling::Scheduling;
 pub(crate) use self::store::{ExportCache, Gc, ImportCache};
 
@@ -36,7 +38,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Folder of the store [default: .oops in the workspace].
-    #[arg(long, env = "OOPS_CACHE", value_name = "DIR", global = true)]
+    #[arg(long, env = "OOPS_CACHE", value_name = "DIR", global = true, value_parser = path())]
     pub(crate) cache: Option<PathBuf>,
 }
 
@@ -102,7 +104,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Pipeline {
     /// Pipeline file.
-    #[arg(value_name = "PIPELINE.yaml")]
+    #[arg(value_name = "PIPELINE.yaml", value_parser = path())]
     pub(crate) file: PathBuf,
     /// Override: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME or defaults.seed=NUMBER.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -166,7 +168,7 @@ impl Run {
 #[derive(Debug, Args)]
 pub(crate) struct SweepArgs {
     /// Sweep files, or pipeline files.
-    #[arg(value_name = "FILE.yaml", required = true)]
+    #[arg(value_name = "FILE.yaml", required = true, value_parser = path())]
     pub(crate) files: Vec<PathBuf>,
     /// Override for all rows; with a pipeline file, several values separated by commas make rows.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -190,10 +192,10 @@ pub(crate) struct SweepArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SweepOutput {
     /// Write the tables with their protocols to this file, one section per sweep.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) markdown: Option<PathBuf>,
     /// Write one line per cell to this file, with all digits.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) csv: Option<PathBuf>,
     /// Print one JSON object as the last line of stdout; everything else goes to stderr.
     #[arg(long)]
@@ -233,14 +235,14 @@ pub(crate) struct Show {
     #[arg(long)]
     pub(crate) json: bool,
     /// Instead of printing, copy the artifact's files into this folder.
-    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    #[arg(long, value_name = "DIR", conflicts_with = "json", value_parser = path())]
     pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Data {
     /// Folder that gets `model/`, `text/` and `README.md`.
-    #[arg(long, value_name = "DIR", default_value = "data")]
+    #[arg(long, value_name = "DIR", default_value = "data", value_parser = path())]
     pub(crate) out: PathBuf,
     /// Training steps [default: what the embedded model was made with].
     #[arg(long)]

@@ -12,6 +12,7 @@ mod platform;
 mod recorded;
 mod registry;
 mod show;
+mod sources;
 mod terminal;
 mod units;
 mod warnings;

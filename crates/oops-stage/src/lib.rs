@@ -9,6 +9,7 @@ mod erased;
 mod facts;
 mod memory;
 mod needs;
+mod path;
 mod registry;
 mod revision;
 mod workdir;
@@ -19,6 +20,7 @@ pub use erased::{AnyStage, erase};
 pub use facts::{Facts, Form, PortFacts, TokensFacts};
 pub use memory::{available_bytes, peak_rss_bytes, reset_peak_rss, rss_bytes};
 pub use needs::{Needs, Sizes};
+pub use path::expand;
 pub use registry::Registry;
 pub use revision::Revision;
 pub use workdir::{Finished, Workdir};
@@ -79,6 +81,13 @@ pub struct Source {
     pub name: String,
     /// Where it lies.
     pub path: PathBuf,
+}
+
+impl Source {
+    /// The path that a parameter stands for: home folder and variables put in ([`expand`]), relative to `base`.
+    pub fn resolve(base: &Path, path: &str) -> Result<PathBuf> {
+        path::resolve(base, path)
+    }
 }
 
 /// A [`Source`] with its digest, as the engine hands it to [`Stage::run`].

@@ -6,6 +6,7 @@ use clap::Args;
 use oops_engine::Limits;
 use oops_stage::available_bytes;
 
+use super::path::path;
 use crate::units::bytes;
 
 /// How much runs at a time, and what becomes of failures and warnings.
@@ -29,7 +30,7 @@ pub(crate) struct Scheduling {
     #[arg(long, env = "OOPS_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) strict: bool,
     /// Write what happens to this file, one JSON object per line; `-` is stdout.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) events: Option<PathBuf>,
 }
 

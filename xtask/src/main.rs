@@ -1,5 +1,6 @@
 //! Developer tasks: `cargo xtask run|sweep|status|show|log|table|diff|bench|verify|gc …` builds the binary `oops` and becomes it;
-//! `cargo xtask ci` becomes `.ci/run`, `cargo xtask fuzz` runs the targets of tests/fuzz. Prints nothing itself on
+//! `cargo xtask ci` becomes `.ci/run`, `cargo xtask fuzz` runs the targets of tests/fuzz, `cargo xtask same-bytes` says that
+//! stages whose source changed and whose `VERSION` did not give the bytes that they gave. Prints nothing itself on
 //! stdout, which belongs to the command.
 
 mod fuzz;
@@ -46,12 +47,14 @@ fn main() -> ExitCode {
         return ended(fuzz::fuzz(&args[1..]).map(|clean| ExitCode::from(u8::from(!clean))));
     }
     let task = match first.as_str() {
+        "same-bytes" => Ok(same_bytes()),
         "ci" => Ok(Command::new(workspace().join(".ci/run"))),
         "--help" | "-h" | "--version" | "-V" => oops(),
         name if COMMANDS.contains(&name) => oops(),
-        name => Err(format!("no task is called `{name}`; tasks: ci, fuzz, {}", COMMANDS.join(", "))),
+        name => Err(format!("no task is called `{name}`; tasks: ci, fuzz, same-bytes, {}", COMMANDS.join(", "))),
     };
-    let rest = if first == "ci" { &args[1..] } else { &args[..] };
+    let own = ["ci", "same-bytes"].contains(&first.as_str());
+    let rest = if own { &args[1..] } else { &args[..] };
     ended(task.and_then(|mut command| become_process(command.args(rest))))
 }
 
@@ -83,6 +86,14 @@ fn built(command: &mut Command) -> Result<PathBuf, String> {
     // This program itself lies in <target>/<profile>/.
     let here = env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
     here.parent().map(Path::to_owned).ok_or_else(|| "cannot find the target folder".to_owned())
+}
+
+/// Writes down the sources of all stages: those whose `VERSION` stayed are said to give the same bytes.
+fn same_bytes() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["test", "--quiet", "--package", "oops-cli", "--bin", "oops", "--manifest-path"]);
+    command.arg(workspace().join("Cargo.toml")).args(["sources::", "--"]).env("OOPS_SAME_BYTES", "1");
+    command
 }
 
 /// Builds `oops`, and finds it.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use oops_core::Result;
 use oops_linalg::stats::median;
+use oops_stage::vectors;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -45,23 +46,6 @@ impl Report {
             spread: columns.iter().map(|(name, values)| (name.clone(), spread(values))).collect(),
         }
     }
-}
-
-/// The widest vectors that this CPU multiplies.
-fn vectors() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512bf16") {
-            return "AVX512-BF16";
-        }
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "AVX-512";
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return "AVX2";
-        }
-    }
-    std::env::consts::ARCH
 }
 
 /// A share may fall to this part of a stored one before it counts as a regression.

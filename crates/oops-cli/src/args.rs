@@ -4,15 +4,14 @@ mod bench;
 mod examples;
 mod generate;
 mod inspect;
+mod path;
+mod scheduling;
 mod store;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use oops_engine::{Limits, Selection};
-use oops_stage::available_bytes;
-
-use crate::units::bytes;
+use oops_engine::Selection;
 
 pub(crate) use self::bench::{Bench, BenchWhat, Calibrating, Computed, OnModel, Repeats, Stored};
 use self::examples::{
@@ -21,6 +20,8 @@ use self::examples::{
 };
 pub(crate) use self::generate::Generate;
 pub(crate) use self::inspect::*;
+use self::path::path;
+pub(crate) use self::scheduling::Scheduling;
 pub(crate) use self::store::{ExportCache, Gc, ImportCache};
 
 const EXIT_CODES: &str = "\
@@ -37,7 +38,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Folder of the store [default: .oops in the workspace].
-    #[arg(long, env = "OOPS_CACHE", value_name = "DIR", global = true)]
+    #[arg(long, env = "OOPS_CACHE", value_name = "DIR", global = true, value_parser = path())]
     pub(crate) cache: Option<PathBuf>,
 }
 
@@ -103,7 +104,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Pipeline {
     /// Pipeline file.
-    #[arg(value_name = "PIPELINE.yaml")]
+    #[arg(value_name = "PIPELINE.yaml", value_parser = path())]
     pub(crate) file: PathBuf,
     /// Override: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME or defaults.seed=NUMBER.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -118,35 +119,6 @@ pub(crate) struct Status {
     /// store, also how its result was made.
     #[arg(long, value_name = "STAGE")]
     pub(crate) explain: Option<String>,
-}
-
-/// How much runs at a time, and what becomes of a failure.
-#[derive(Debug, Args)]
-pub(crate) struct Scheduling {
-    /// Stages that run at a time; changes no result, but seconds that are measured.
-    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-    /// Of them, stages that keep all cores busy: calibration, repair, distillation, evaluation.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    heavy: u16,
-    /// Memory that stages side by side may need together, by their forecasts, for example 4GiB; a calibration that alone
-    /// needs more keeps its activations on disk [default: 80 % of what is available].
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
-    memory: Option<u64>,
-    /// Go on with everything that does not depend on what failed; the exit code is that of the first failure.
-    #[arg(long)]
-    pub(crate) keep_going: bool,
-    /// Write what happens to this file, one JSON object per line; `-` is stdout.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) events: Option<PathBuf>,
-}
-
-impl Scheduling {
-    pub(crate) fn limits(&self) -> Limits {
-        let memory = self.memory.or_else(|| available_bytes().map(|bytes| bytes / 5 * 4));
-        let (jobs, heavy) = (usize::from(self.jobs), usize::from(self.heavy));
-        Limits { jobs, heavy, memory, keep_going: self.keep_going }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -196,7 +168,7 @@ impl Run {
 #[derive(Debug, Args)]
 pub(crate) struct SweepArgs {
     /// Sweep files, or pipeline files.
-    #[arg(value_name = "FILE.yaml", required = true)]
+    #[arg(value_name = "FILE.yaml", required = true, value_parser = path())]
     pub(crate) files: Vec<PathBuf>,
     /// Override for all rows; with a pipeline file, several values separated by commas make rows.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -220,10 +192,10 @@ pub(crate) struct SweepArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SweepOutput {
     /// Write the tables with their protocols to this file, one section per sweep.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) markdown: Option<PathBuf>,
     /// Write one line per cell to this file, with all digits.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) csv: Option<PathBuf>,
     /// Print one JSON object as the last line of stdout; everything else goes to stderr.
     #[arg(long)]
@@ -263,14 +235,14 @@ pub(crate) struct Show {
     #[arg(long)]
     pub(crate) json: bool,
     /// Instead of printing, copy the artifact's files into this folder.
-    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    #[arg(long, value_name = "DIR", conflicts_with = "json", value_parser = path())]
     pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Data {
     /// Folder that gets `model/`, `text/` and `README.md`.
-    #[arg(long, value_name = "DIR", default_value = "data")]
+    #[arg(long, value_name = "DIR", default_value = "data", value_parser = path())]
     pub(crate) out: PathBuf,
     /// Training steps [default: what the embedded model was made with].
     #[arg(long)]

@@ -1,8 +1,10 @@
 //! What heavy stages are expected to take: memory and disk by what they say of themselves, seconds by earlier runs.
 
-use oops_engine::{Rates, Seconds, needs};
+use oops_core::Digest;
+use oops_engine::{Limits, Rates, Seconds, needs};
 use oops_pipeline::Graph;
 use oops_stage::Needs;
+use oops_store::Store;
 use serde_json::{Value, json};
 
 use crate::units::{seconds, size};
@@ -14,11 +16,16 @@ pub(crate) struct Forecast {
 }
 
 impl Forecast {
-    /// Of node `i`; none if it is light.
-    pub(crate) fn of(graph: &Graph<'_>, i: usize, rates: &Rates) -> Option<Self> {
+    /// Of a stage that would run; none if it is light.
+    pub(crate) fn of(graph: &Graph<'_>, planned: (usize, &Digest), rates: &Rates) -> Option<Self> {
+        let (i, identity) = planned;
         let needs = needs(graph, i);
-        let node = &graph.nodes[i];
-        needs.heavy.then(|| Self { needs, seconds: rates.seconds(node.stage.name(), &node.name, &needs) })
+        needs.heavy.then(|| Self { needs, seconds: rates.seconds(graph.nodes[i].stage.name(), identity, &needs) })
+    }
+
+    /// What it will not find on this machine.
+    pub(crate) fn shortages(&self, limits: Limits, store: &Store) -> Vec<String> {
+        limits.shortages(&self.needs, store.free_bytes())
     }
 
     /// For the end of a line.

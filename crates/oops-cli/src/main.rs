@@ -12,8 +12,10 @@ mod platform;
 mod recorded;
 mod registry;
 mod show;
+mod sources;
 mod terminal;
 mod units;
+mod warnings;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

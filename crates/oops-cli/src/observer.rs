@@ -2,6 +2,7 @@
 //! events too, where they are asked for.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -34,6 +35,8 @@ pub(crate) struct Screen {
     quiet: bool,
     bars: MultiProgress,
     events: Option<Events>,
+    /// Warnings that were shown, by instance and message: many walks may meet the same result.
+    warned: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Screen {
@@ -44,6 +47,7 @@ impl Screen {
             quiet,
             bars: MultiProgress::new(),
             events: events.map(Events::open).transpose()?,
+            warned: Mutex::default(),
         })
     }
 
@@ -62,6 +66,15 @@ impl Screen {
     /// Prints a warning or an error.
     pub(crate) fn warn(&self, text: &str) {
         self.bars.suspend(|| err(text));
+    }
+
+    /// Shows and tells a warning of an instance, once, also where little else is shown.
+    pub(crate) fn warning(&self, instance: &str, cell: Option<&str>, label: &str, message: &str) {
+        let key = (instance.to_owned(), message.to_owned());
+        if self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
+            self.event("warning", cell, json!({ "instance": instance, "message": message }));
+            self.warn(&format!("warning: {label}{instance}: {message}"));
+        }
     }
 
     /// Writes an event.
@@ -102,7 +115,9 @@ impl Printer<'_> {
             }
             Event::Reading { path, bytes } => ("reading", json!({ "path": path, "bytes": bytes })),
             Event::Waiting { instance } => ("waiting", json!({ "instance": instance })),
-            Event::Warning { instance, message } => ("warning", json!({ "instance": instance, "message": message })),
+            Event::Warning { instance, message } => {
+                return self.screen.warning(instance, self.cell, &self.label, message);
+            }
         };
         self.screen.event(name, self.cell, fields);
     }
@@ -122,10 +137,7 @@ impl Observer for Printer<'_> {
                 self.line(&format!("reading {} ({:.1} GB) for the first time", path.display(), *bytes as f64 / 1e9));
             }
             Event::Waiting { instance } => self.line(&format!("{instance}: another process is at it; waiting")),
-            Event::Warning { instance, message } => {
-                self.screen.warn(&format!("warning: {}{instance}: {message}", self.label));
-            }
-            Event::Started { .. } | Event::Failed { .. } | Event::Reading { .. } => {}
+            Event::Started { .. } | Event::Failed { .. } | Event::Reading { .. } | Event::Warning { .. } => {}
         }
     }
 

@@ -1,9 +1,11 @@
 //! All stages of this binary: the one list that a new stage crate is added to.
 
 use oops_core::Result;
-use oops_stage::Registry;
+use oops_stage::{AnyStage, Registry};
 
-/// Collects the stages.
+use crate::sources;
+
+/// Collects the stages, each with the source that it was compiled from.
 pub(crate) fn registry() -> Result<Registry> {
     let crates = [
         oops_source::stages(),
@@ -16,5 +18,11 @@ pub(crate) fn registry() -> Result<Registry> {
         oops_export::stages(),
         oops_report::stages(),
     ];
-    Registry::new(crates.into_iter().flatten())
+    let sourced = |mut stage: Box<dyn AnyStage>| {
+        if let Some(revision) = sources::revision(stage.name(), stage.version()) {
+            stage.set_revision(revision);
+        }
+        stage
+    };
+    Registry::new(crates.into_iter().flatten().map(sourced))
 }

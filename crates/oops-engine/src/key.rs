@@ -1,6 +1,11 @@
 //! The action key: everything that a result depends on, and nothing else.
 //!
 //! Not in the key, because results must not depend on them: names of instances, paths, thread count, machine, time.
+//!
+//! Nor is the kind of the CPU's vectors, on which the last bits of sums depend: with it, no result could be shared between
+//! machines, and everything would be made again after a move to another one, for differences far below those between
+//! methods. It is recorded with every result (`Provenance::vectors`) and told where it matters: when the same action gives
+//! other bytes, when results of another kind are imported, and by `status --explain` and `diff`.
 
 use std::collections::BTreeMap;
 

@@ -13,6 +13,7 @@ mod resolve;
 mod schedule;
 mod selection;
 mod walk;
+mod warnings;
 
 pub use events::{Event, Observer, Silent};
 pub use explain::{Cause, Explained, Input, Upstream, explain};
@@ -24,6 +25,7 @@ pub use resolve::Resolved;
 pub use schedule::{Job, run, run_all};
 pub use selection::Selection;
 pub use walk::Outcome;
+pub use warnings::warnings;
 
 use std::sync::atomic::AtomicBool;
 

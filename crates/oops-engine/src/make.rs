@@ -12,14 +12,19 @@ use oops_artifact::Entry;
 use oops_core::{Class, Fault, Result, bail_if};
 use oops_stage::{Cx, Inputs, Workdir, peak_rss_bytes, reset_peak_rss};
 use oops_store::{FileRef, Provenance, Record};
+use serde_json::Value;
 
 use crate::{
     Event, Limits, Reason, Resolved, Session,
     needs::forecast,
-    provenance::provenance,
+    provenance::{other_bytes, provenance},
     resolve::{Action, Results},
     walk::Task,
+    warnings::{merged, strict},
 };
+
+/// Name among a record's figures of the most memory that the program held.
+const PEAK: &str = "peak_rss_bytes";
 
 /// What came of a stage.
 pub(crate) enum Made {
@@ -41,6 +46,8 @@ pub(crate) struct Maker<'a> {
     inputs: Results,
     /// Whether no other stage runs beside it.
     alone: bool,
+    /// See [`Limits::strict`].
+    strict: bool,
     /// See [`Cx::spill`].
     spill: bool,
 }
@@ -50,7 +57,8 @@ impl<'a> Maker<'a> {
     pub(crate) fn new(session: Session<'a>, i: usize, task: Task, results: &Results, limits: Limits) -> Self {
         let inputs = session.graph.nodes[i].uses().filter_map(|j| Some((j, results.get(&j)?.clone())));
         let spill = limits.exceeded(&task.needs).is_some();
-        Self { session, node: i, task, inputs: inputs.collect(), alone: limits.jobs == 1, spill }
+        let (alone, strict) = (limits.jobs == 1, limits.strict);
+        Self { session, node: i, task, inputs: inputs.collect(), alone, strict, spill }
     }
 
     pub(crate) fn make(&self) -> Result<Made> {
@@ -77,8 +85,8 @@ impl<'a> Maker<'a> {
         }
         observer.event(&Event::Started { instance, stage: node.stage.name(), reason });
         let made = self.run_stage(action)?;
-        if before.is_some_and(|b| b.record.files != made.record.files) {
-            let message = "the same inputs gave other bytes than last time: please report this as a bug of the stage";
+        if let Some(before) = before.filter(|b| b.record.files != made.record.files) {
+            let message = &other_bytes(&before.record.provenance, &made.record.provenance);
             observer.event(&Event::Warning { instance, message });
         }
         Ok(Made::Ran(Box::new(made), reason.clone()))
@@ -104,26 +112,36 @@ impl<'a> Maker<'a> {
             store.unchanged(&action.key, foreign(&inputs))?;
         }
         ran?;
-        if self.task.needs.heavy && !cx.measured().contains_key("peak_rss_bytes") {
-            cx.measure("peak_rss_bytes", peak_rss_bytes());
-        }
+        let warnings = merged(&node.facts.warnings, &cx.warnings());
+        bail_if(self.strict && !warnings.is_empty(), || strict(&warnings))?;
         let finished = cx.work.finish();
         let file = |(name, e): (&String, &Entry)| (name.clone(), FileRef { digest: e.digest, bytes: e.bytes });
         let record = Record {
             preimage: action.preimage.clone(),
             kind: node.stage.output().name().to_owned(),
             files: finished.tree.0.iter().map(file).collect(),
-            warnings: cx.warnings(),
-            measured: cx.measured().into_iter().chain(foretold).collect(),
+            warnings,
+            measured: self.measured(&cx).chain(foretold).collect(),
             provenance: Provenance {
                 instance: node.name.clone(),
                 wall_s: start.elapsed().as_secs_f64(),
+                source: node.stage.revision().map(|r| r.digest.clone()),
                 ..circumstances
             },
         };
         store.publish(&record, &finished.fresh)?;
         let gone = |why| Fault::store(format!("the result was published, but {why}"));
         self.session.resolved(self.node, action.key, record).map_err(gone)
+    }
+
+    /// Figures of the run. Peak memory is that of the whole program, so it says something of a stage only where no other
+    /// ran beside it.
+    fn measured(&self, cx: &Cx<'_>) -> impl Iterator<Item = (String, Value)> + use<> {
+        if self.alone && self.task.needs.heavy && !cx.measured().contains_key(PEAK) {
+            cx.measure(PEAK, peak_rss_bytes());
+        }
+        let alone = self.alone;
+        cx.measured().into_iter().filter(move |(name, _)| alone || name != PEAK)
     }
 
     fn inputs(&self, action: &Action) -> Inputs {

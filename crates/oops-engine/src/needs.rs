@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oops_core::Digest;
 use oops_pipeline::Graph;
 use oops_stage::{Needs, PortFacts, rss_bytes};
 use oops_store::{Provenance, Record, Store};
@@ -38,7 +39,8 @@ pub struct Rates(BTreeMap<String, Vec<Run>>);
 pub enum Seconds {
     /// Work at the rate of earlier runs of the stage.
     Scaled(f64),
-    /// What the last run of an instance of this name took: its work is not known.
+    /// What the last run of this very action took: its work is not known, and another model, other tokens or other
+    /// parameters would take another time.
     Last(f64),
 }
 
@@ -63,17 +65,17 @@ impl Rates {
             if list.iter().any(|r| r.here) {
                 list.retain(|r| r.here);
             }
-            list.sort_by(|a, b| (b.started_unix_s, &b.instance).cmp(&(a.started_unix_s, &a.instance)));
+            list.sort_by(|a, b| (b.started_unix_s, &b.key).cmp(&(a.started_unix_s, &a.key)));
         }
         Self(runs)
     }
 
-    /// Seconds that an instance of a stage will take; `None` if no earlier run tells.
-    pub fn seconds(&self, stage: &str, instance: &str, needs: &Needs) -> Option<Seconds> {
+    /// Seconds that an action of a stage will take; `None` if no earlier run tells.
+    pub fn seconds(&self, stage: &str, key: &Digest, needs: &Needs) -> Option<Seconds> {
         let runs = self.0.get(stage)?;
         match needs.work {
             Some(work) => rate(runs).map(|rate| Seconds::Scaled(rate * work)),
-            None => runs.iter().find(|r| r.instance == instance).map(|r| Seconds::Last(r.wall_s)),
+            None => runs.iter().find(|r| r.key == *key).map(|r| Seconds::Last(r.wall_s)),
         }
     }
 }
@@ -81,7 +83,7 @@ impl Rates {
 struct Run {
     here: bool,
     started_unix_s: u64,
-    instance: String,
+    key: Digest,
     work: Option<f64>,
     wall_s: f64,
 }
@@ -90,8 +92,9 @@ impl Run {
     fn of(record: Record) -> Option<(String, Self)> {
         let work = record.measured.get(FORECAST)?.get("work")?.as_f64().filter(|w| *w > 0.0);
         let preimage: Value = serde_json::from_str(&record.preimage).ok()?;
-        let Provenance { host: name, started_unix_s, instance, wall_s, .. } = record.provenance;
-        let run = Self { here: name == host(), started_unix_s, instance, work, wall_s };
+        let key = record.key();
+        let Provenance { host: name, started_unix_s, wall_s, .. } = record.provenance;
+        let run = Self { here: name == host(), started_unix_s, key, work, wall_s };
         Some((preimage.get("stage")?.as_str()?.to_owned(), run))
     }
 }
@@ -108,18 +111,19 @@ mod tests {
     use super::*;
 
     fn run(started_unix_s: u64, work: Option<f64>, wall_s: f64) -> Run {
-        Run { here: true, started_unix_s, instance: "quality".to_owned(), work, wall_s }
+        Run { here: true, started_unix_s, key: Digest::of(&started_unix_s.to_le_bytes()), work, wall_s }
     }
 
     #[test]
-    fn seconds_follow_from_the_newest_runs_or_from_the_last_of_that_name() {
+    fn seconds_follow_from_the_newest_runs_or_from_the_last_of_that_action() {
         let runs = vec![run(5, None, 9.0), run(4, Some(2.0), 8.0), run(3, Some(1.0), 3.0), run(2, Some(10.0), 50.0)];
         let rates = Rates(BTreeMap::from([("eval.perplexity".to_owned(), runs)]));
         let needs = |work| Needs { work, ..Needs::HEAVY };
-        let seconds = |instance, work| rates.seconds("eval.perplexity", instance, &needs(work));
-        assert_eq!(seconds("any", Some(3.0)), Some(Seconds::Scaled(12.0)), "median of 4, 3 and 5 per unit");
-        assert_eq!(seconds("quality", None), Some(Seconds::Last(9.0)));
-        assert_eq!(seconds("any", None), None);
-        assert_eq!(rates.seconds("score.flap", "any", &needs(Some(1.0))), None);
+        let (same, other) = (Digest::of(&5_u64.to_le_bytes()), Digest::of(b"another model"));
+        let seconds = |key, work| rates.seconds("eval.perplexity", key, &needs(work));
+        assert_eq!(seconds(&other, Some(3.0)), Some(Seconds::Scaled(12.0)), "median of 4, 3 and 5 per unit");
+        assert_eq!(seconds(&same, None), Some(Seconds::Last(9.0)));
+        assert_eq!(seconds(&other, None), None);
+        assert_eq!(rates.seconds("score.flap", &same, &needs(Some(1.0))), None);
     }
 }

@@ -1,6 +1,9 @@
 //! Looking without running: what a walk would do, and the artifact of a stage.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use oops_core::{Digest, Result};
 use oops_stage::{Source, SourceFile};
@@ -62,13 +65,15 @@ impl Lookups {
 
 /// What a walk over all of `needed` (indices, with their inputs) would do, inputs first.
 pub fn plan(session: Session<'_>, needed: impl IntoIterator<Item = usize>) -> Result<Vec<Planned>> {
-    plan_with(session, needed, &mut Lookups::default())
+    plan_with(session, needed, &BTreeSet::new(), &mut Lookups::default())
 }
 
-/// The same, with what earlier plans over the same store have looked up.
+/// The same; `forced` nodes would run whatever is in the store, and what earlier plans over the same store have looked up
+/// is in `lookups`.
 pub fn plan_with(
     session: Session<'_>,
     needed: impl IntoIterator<Item = usize>,
+    forced: &BTreeSet<usize>,
     lookups: &mut Lookups,
 ) -> Result<Vec<Planned>> {
     let last = lookups.last_run(&session);
@@ -83,6 +88,7 @@ pub fn plan_with(
         let state = match missing {
             Some(j) => State::Waits(session.graph.nodes[j].name.clone()),
             None => match lookups.find(&session, node, &action.key) {
+                Ok(_) | Err(None) if forced.contains(&node) => State::Stale(Reason::Forced),
                 Ok(found) => State::Cached(Box::new(found)),
                 Err(damage) => State::Stale(session.reason(node, &action, last.as_ref(), damage)),
             },

@@ -19,6 +19,27 @@ pub(crate) fn provenance(folder: &Path) -> Provenance {
         threads: threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1),
         program: env!("CARGO_PKG_VERSION").to_owned(),
         revision: revision(folder),
+        vectors: Some(oops_stage::vectors().to_owned()),
+        source: None,
+    }
+}
+
+/// Why the same action may have given other bytes than the last time.
+pub(crate) fn other_bytes(then: &Provenance, now: &Provenance) -> String {
+    let what = "the same inputs gave other bytes than last time";
+    match (&then.vectors, &now.vectors) {
+        (Some(old), Some(new)) if old != new => {
+            return format!(
+                "{what}, when the CPU had {old} and not {new}: between kinds of CPUs the last bits of sums differ"
+            );
+        }
+        _ => {}
+    }
+    match (&then.source, &now.source) {
+        (Some(old), Some(new)) if old != new => {
+            format!("{what}, when the stage had another source ({old}, now {new}): its VERSION must be raised")
+        }
+        _ => format!("{what}: please report this as a bug of the stage"),
     }
 }
 
@@ -38,4 +59,22 @@ fn revision(folder: &Path) -> Option<String> {
     }
     let packed = fs::read_to_string(git.join("packed-refs")).ok()?;
     packed.lines().find_map(|l| l.strip_suffix(name)).map(|commit| commit.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_bytes_are_a_bug_only_on_the_same_kind_of_cpu_by_the_same_source() {
+        let by = |vectors: &str, source: &str| Provenance {
+            vectors: Some(vectors.to_owned()),
+            source: Some(source.to_owned()),
+            ..Provenance::default()
+        };
+        let why = |then: &Provenance| other_bytes(then, &by("AVX-512", "b"));
+        assert!(why(&by("AVX2", "a")).contains("had AVX2 and not AVX-512"));
+        assert!(why(&by("AVX-512", "a")).contains("VERSION must be raised"));
+        assert!(why(&by("AVX-512", "b")).contains("report this as a bug"));
+    }
 }

@@ -161,7 +161,7 @@ impl<'a> Schedule<'_, 'a> {
         }
         let Some(selected) = self.selected.next() else { return false };
         begin(self.walks.len());
-        self.walks.push(Some(Walk::new(self.jobs[self.walks.len()].session, selected)));
+        self.walks.push(Some(Walk::new(self.jobs[self.walks.len()].session, selected, self.limits.strict)));
         true
     }
 
@@ -211,17 +211,8 @@ impl<'a> Schedule<'_, 'a> {
         let Some(walk) = self.walks[w].as_mut() else { return };
         let Settled::Task(task) = walk.settle(i, &self.failures) else { return };
         walk.begin(i);
-        if let Some((needed, most)) = self.limits.exceeded(&task.needs) {
-            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-            walk.warn(
-                i,
-                &format!(
-                    "needs about {:.1} GiB of memory, {:.1} may be used: it keeps on disk what it can",
-                    gib(needed),
-                    gib(most)
-                ),
-            );
-        }
+        let free = walk.session.store.free_bytes();
+        self.limits.shortages(&task.needs, free).iter().for_each(|message| walk.warn(i, message));
         self.running.push(Running { walk: w, node: i, key: task.action.key, needs: task.needs });
         let maker = Maker::new(walk.session, i, task, &walk.results, self.limits);
         let tell_it = tell.clone();
@@ -284,7 +275,7 @@ impl<'a> Schedule<'_, 'a> {
             && let Some(selected) = self.selected.next()
         {
             begin(self.walks.len());
-            self.walks.push(Some(Walk::new(self.jobs[self.walks.len()].session, selected)));
+            self.walks.push(Some(Walk::new(self.jobs[self.walks.len()].session, selected, self.limits.strict)));
         }
         if let Some(walk) = self.walks.iter_mut().flatten().find(|w| !w.is_complete()) {
             walk.interrupt();

@@ -36,6 +36,11 @@ impl Selection {
         Ok(self.select(graph)?.needed)
     }
 
+    /// Nodes that run even if they are in the store.
+    pub fn forced(&self, graph: &Graph<'_>) -> Result<BTreeSet<usize>> {
+        Ok(self.select(graph)?.forced)
+    }
+
     pub(crate) fn select(&self, graph: &Graph<'_>) -> Result<Selected> {
         let find = |name: &String| graph.find(name);
         let mut may_run: BTreeSet<usize> = (0..graph.nodes.len()).collect();

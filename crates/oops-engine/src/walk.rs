@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use oops_core::{Digest, Fault, Result};
+use oops_core::{Digest, Fault, Result, bail_if};
 use oops_stage::Needs;
 use oops_store::{Provenance, RunLog, RunOutcome};
 
@@ -16,6 +16,7 @@ use crate::{
     resolve::{Action, Results},
     schedule::Failures,
     selection::Selected,
+    warnings::{strict, warnings},
 };
 
 /// What a walk did. Only stages that were allowed to run are counted; all lists have inputs first.
@@ -26,6 +27,8 @@ pub struct Outcome {
     pub cached: Vec<String>,
     /// Instances that failed, and how.
     pub failed: Vec<(String, Fault)>,
+    /// Warnings of all instances that it needed, with their names, also of those that did not run this time.
+    pub warnings: Vec<(String, String)>,
     /// Instances that were not reached, because something failed or the walk was stopped.
     pub open: Vec<String>,
     /// Seconds from start to end.
@@ -55,6 +58,8 @@ pub(crate) enum Settled {
 pub(crate) struct Walk<'a> {
     pub(crate) session: Session<'a>,
     selected: Selected,
+    /// See [`crate::Limits::strict`].
+    strict: bool,
     last: Option<RunLog>,
     pub(crate) results: Results,
     /// Action keys of all nodes that were looked at.
@@ -72,10 +77,11 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(session: Session<'a>, selected: Selected) -> Self {
+    pub(crate) fn new(session: Session<'a>, selected: Selected, strict: bool) -> Self {
         Self {
             session,
             selected,
+            strict,
             last: session.store.last_run(&session.graph.file),
             results: Results::new(),
             keys: BTreeMap::new(),
@@ -135,6 +141,8 @@ impl<'a> Walk<'a> {
         let forced = self.selected.forced.contains(&i) && !self.ran.contains(&i);
         let damage = match self.session.find(i, &action.key) {
             Ok(found) if !forced => {
+                let warned = self.strict && !found.record.warnings.is_empty();
+                bail_if(warned, || strict(&found.record.warnings))?;
                 self.found(i, found);
                 return Ok(None);
             }
@@ -173,12 +181,27 @@ impl<'a> Walk<'a> {
         self.waiting.retain(|_, task| task.action.key != *key);
     }
 
-    /// A result that was in the store.
+    /// A result that was in the store; its warnings are told again.
     pub(crate) fn found(&mut self, i: usize, found: Resolved) {
         if !self.ran.contains(&i) && self.selected.may_run.contains(&i) {
             self.session.observer.event(&Event::Cached { instance: &self.session.graph.nodes[i].name });
         }
+        found.record.warnings.iter().for_each(|message| self.warn(i, message));
+        if cfg!(debug_assertions) {
+            self.compare_source(i, &found);
+        }
         self.results.insert(i, found);
+    }
+
+    /// Development builds tell of results that another source of the stage made under the same version.
+    fn compare_source(&self, i: usize, found: &Resolved) {
+        let stage = self.session.graph.nodes[i].stage;
+        let then = found.record.provenance.source.as_deref();
+        let Some((now, then)) = stage.revision().zip(then).filter(|(now, then)| !now.gives_bytes_of(then)) else {
+            return;
+        };
+        let (name, version, now) = (stage.name(), stage.version(), &now.digest);
+        self.warn(i, &format!("made by another source of {name} ({then}, now {now}) of the same version {version}: raise VERSION if the bytes differ, else say so with `cargo xtask same-bytes`; --force makes it again"));
     }
 
     /// A result that this walk made.
@@ -247,8 +270,12 @@ impl<'a> Walk<'a> {
         let counts = |i: &usize| self.selected.may_run.contains(i) && !ran.contains(i);
         let open = self.unsettled().filter(|i| self.selected.may_run.contains(i)).map(name).collect();
         let cached = self.results.keys().copied().filter(counts).map(name).collect();
+        let said = |i: usize| warnings(&graph.nodes[i], self.results.get(&i).map(|r| &r.record));
+        let all = self.selected.needed.iter().flat_map(|&i| said(i).into_iter().map(move |message| (name(i), message)));
+        let warnings = all.collect();
         let (last, session) = (self.last, self.session);
         let outcome = Outcome {
+            warnings,
             executed: ran.iter().copied().map(name).collect(),
             cached,
             open,
@@ -275,6 +302,7 @@ fn log(session: Session<'_>, last: Option<RunLog>, overrides: &[String], outcome
         executed: outcome.executed.clone(),
         cached: used.filter(|name| !outcome.executed.contains(name)).collect(),
         failed: outcome.failed.iter().map(|(name, fault)| (name.clone(), fault.what().to_owned())).collect(),
+        warnings: outcome.warnings.clone(),
         wall_s: outcome.wall_s,
         program,
         revision,

@@ -12,6 +12,7 @@ use crate::{
     document::Document,
     order::{dag, order},
     raw::{DEFAULT_KEYS, FILE_KEYS, RawDefaults, RawFile, RawStage, STAGE_KEYS, VERSION},
+    values::rounded,
 };
 
 /// An instance whose inputs are still names.
@@ -176,11 +177,12 @@ impl<'r> Builder<'r> {
     fn params(&self, name: &str, stage: &dyn AnyStage, with: Option<&Mapping>) -> Result<Value, Problem> {
         let path = ["stages", name, "with"];
         let with = with.cloned().unwrap_or_default();
-        let json = serde_json::to_value(&with).map_err(|e| {
+        let mut json = serde_json::to_value(&with).map_err(|e| {
             let fault = Fault::config(format!("parameters must be JSON-like values: {e}"));
             Problem::new(fault, self.document.key_place(&path))
         })?;
-        stage.resolve(&json).map_err(|fault| {
+        self.take_typed(name, stage, &mut json)?;
+        let resolved = stage.resolve(&json).map_err(|fault| {
             let one_key = |key: &str| {
                 let one = Value::Object(Map::from_iter([(key.to_owned(), json[key].clone())]));
                 stage.resolve(&one).err().map(|f| f.what().to_owned())
@@ -191,7 +193,29 @@ impl<'r> Builder<'r> {
                 self.document.blame(fault.what(), &path, &known, with.keys().filter_map(Yaml::as_str), one_key);
             problem.fault = problem.fault.help(format!("parameters of {}: {}", stage.name(), known.join(", ")));
             problem
-        })
+        })?;
+        match rounded(&json, &resolved) {
+            None => Ok(resolved),
+            Some((inner, given, held)) => {
+                let fault = Fault::config(format!("{given} would be rounded to {held}"))
+                    .help("integers above 2^53 are not exact where a parameter takes fractions");
+                let inner: Vec<&str> = path.into_iter().chain(inner.iter().map(String::as_str)).collect();
+                Err(Problem::new(fault, self.document.value_place(&inner)))
+            }
+        }
+    }
+
+    /// Takes values of flags as text where the parameter takes that and not what YAML makes of it.
+    fn take_typed(&self, name: &str, stage: &dyn AnyStage, json: &mut Value) -> Result<(), Problem> {
+        let schema = stage.schema();
+        for (key, value) in json.as_object_mut().into_iter().flatten() {
+            let Some((typed, place)) = self.document.typed_at(&["stages", name, "with", key]) else { continue };
+            let text = typed.as_text(&schema, key, value).map_err(|fault| Problem::new(fault, place))?;
+            if let Some(text) = text {
+                *value = text;
+            }
+        }
+        Ok(())
     }
 }
 

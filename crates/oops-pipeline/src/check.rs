@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use oops_core::Fault;
 use oops_stage::PortFacts;
 
-use crate::{Graph, Node, Problem, Problems};
+use crate::{Graph, Node, Place, Problem, Problems};
 
 impl Graph<'_> {
     /// Runs every stage's own check over `which` nodes (with all that they are made from), feeding facts forward.
@@ -31,18 +31,38 @@ impl Graph<'_> {
         PortFacts(ports.collect())
     }
 
-    /// Places a fault: at the parameter that it names in backticks; else, if it is about a file (`outside`), at the
-    /// parameter that says where that lies; else at the stage's name.
+    /// What the checks of `which` warn of, as problems for whoever takes warnings for errors; none without a warning.
+    /// Messages of an instance that are in `told` are left out, and those that are not are put there.
+    pub fn warned(&self, which: &BTreeSet<usize>, told: &mut BTreeSet<(String, String)>) -> Option<Problems> {
+        let mut list = Vec::new();
+        for node in which.iter().map(|&i| &self.nodes[i]) {
+            for message in &node.facts.warnings {
+                if told.insert((node.name.clone(), message.clone())) {
+                    let fault = Fault::config(message.clone()).at(format!("stage `{}`", node.name));
+                    let fault = fault.help("warnings are errors with --strict: change the pipeline, or run without it");
+                    list.push(Problem::new(fault, self.place(node, message, false)));
+                }
+            }
+        }
+        (!list.is_empty()).then(|| self.document.problems(list))
+    }
+
     fn objection(&self, node: &Node<'_>, fault: Fault, outside: bool) -> Problems {
+        let place = self.place(node, fault.what(), outside);
+        self.document.problems(vec![Problem::new(fault, place)])
+    }
+
+    /// Places a message: at the parameter that it names in backticks; else, if it is about a file (`outside`), at the
+    /// parameter that says where that lies; else at the stage's name.
+    fn place(&self, node: &Node<'_>, message: &str, outside: bool) -> Place {
         let given = |name: &&String| self.document.given(&node.name, name);
         let params = || node.params.as_object().into_iter().flat_map(|m| m.keys()).filter(given);
-        let named = params().find(|name| fault.what().contains(&format!("`{name}`")));
+        let named = params().find(|name| message.contains(&format!("`{name}`")));
         let keyed = node.stage.keyed(&node.params);
         let location = || params().find(|name| outside && keyed.get(name.as_str()).is_none());
-        let place = match named.or_else(location) {
+        match named.or_else(location) {
             Some(param) => self.document.value_place(&["stages", &node.name, "with", param]),
             None => self.document.key_place(&["stages", &node.name]),
-        };
-        self.document.problems(vec![Problem::new(fault, place)])
+        }
     }
 }

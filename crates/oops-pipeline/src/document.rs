@@ -12,6 +12,8 @@ use crate::{
     overrides::Override,
     setting::Setting,
     spots::Spot,
+    typed::Typed,
+    values::unusable,
 };
 
 /// Values of a file after overrides, with places.
@@ -46,7 +48,11 @@ impl Document {
     }
 
     /// Parses text and applies overrides.
-    pub(crate) fn parse(file: String, text: String, settings: &[Setting]) -> Result<Self, Problems> {
+    pub(crate) fn parse(file: String, mut text: String, settings: &[Setting]) -> Result<Self, Problems> {
+        // Programs on Windows begin a file with a byte order mark; it is no part of the text.
+        if text.starts_with('\u{feff}') {
+            text.remove(0);
+        }
         let parsed = serde_yaml::from_str::<Value>(&text);
         let mut document = Self {
             file,
@@ -60,6 +66,14 @@ impl Document {
         match parsed {
             Ok(value) => document.original = value.clone(),
             Err(e) => return Err(document.problems(vec![document.syntax(&e)])),
+        }
+        let unusable = unusable(&document.original).into_iter().map(|(path, fault)| {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            Problem::new(fault, document.value_place(&path))
+        });
+        let unusable: Vec<Problem> = unusable.collect();
+        if !unusable.is_empty() {
+            return Err(document.problems(unusable));
         }
         document.value = document.original.clone();
         document.apply()?;
@@ -107,6 +121,13 @@ impl Document {
     /// Which settings had something to say to this pipeline.
     pub(crate) fn applied(&self) -> Vec<bool> {
         self.overrides.iter().map(Option::is_some).collect()
+    }
+
+    /// How the value at a path was typed, if a flag of the command line gave it, and its place.
+    pub(crate) fn typed_at(&self, path: &[&str]) -> Option<(&Typed, Place)> {
+        let wrote = |o: &Option<Override>| o.as_ref().is_some_and(|o| o.path == path);
+        let i = self.overrides.iter().rposition(wrote)?;
+        Some((self.overrides[i].as_ref()?.typed.as_ref()?, Place::Override(i)))
     }
 
     /// Whether the file or an override gives this parameter.

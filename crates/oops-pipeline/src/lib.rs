@@ -14,6 +14,8 @@ pub mod schema;
 mod setting;
 mod spots;
 mod sweep;
+mod typed;
+mod values;
 
 pub use graph::{Graph, Node};
 pub use problem::{Place, Problem, Problems};

@@ -3,7 +3,11 @@
 use oops_core::{Fault, Result, bail_if, nearest};
 use serde_yaml::{Mapping, Value};
 
-use crate::raw::DEFAULT_KEYS;
+use crate::{
+    raw::DEFAULT_KEYS,
+    typed::{self, Typed},
+    values::unusable,
+};
 
 const FORMS: &str = "allowed: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME (or [NAME, NAME]), defaults.seed=NUMBER, defaults.device=NAME";
 const SWEEP_FORMS: &str = "allowed: STAGE.with.PARAM: VALUE, STAGE.use: NAME, STAGE.in.PORT: NAME (or [NAME, NAME]), defaults.seed: NUMBER, defaults.device: NAME";
@@ -13,20 +17,31 @@ const SWEEP_FORMS: &str = "allowed: STAGE.with.PARAM: VALUE, STAGE.use: NAME, ST
 pub(crate) struct Override {
     pub(crate) path: Vec<String>,
     pub(crate) value: Value,
+    /// How a flag was typed.
+    pub(crate) typed: Option<Typed>,
 }
 
 impl Override {
-    /// Parses `path=value`, where `value` is YAML.
+    /// Parses `path=value`, where `value` is YAML, or text as [`crate::typed`] says.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let fault = |what: String| Fault::config(what).help(FORMS);
         let (path, value) = text.split_once('=').ok_or_else(|| fault(format!("`{text}` has no `=`")))?;
-        let value = serde_yaml::from_str(value).map_err(|e| fault(format!("`{value}` is not a YAML value: {e}")))?;
-        Ok(Self { path: document_path(path, FORMS)?, value })
+        let path = document_path(path, FORMS)?;
+        let (value, typed) = typed::read(value);
+        // Only a parameter of a stage may take text; those inside of one are looked up nowhere.
+        let broken = typed.broken.as_ref().filter(|_| path.len() != 4 || path[2] != "with");
+        if let Some(why) = broken {
+            return Err(fault(format!("`{}` is not a YAML value: {why}", typed.text)));
+        }
+        if let Some((inner, found)) = unusable(&value).into_iter().next() {
+            return Err(if inner.is_empty() { found.at(path.join(".")) } else { found });
+        }
+        Ok(Self { path, value, typed: Some(typed) })
     }
 
     /// An entry of a `set:` mapping.
     pub(crate) fn entry(key: &str, value: &Value) -> Result<Self> {
-        Ok(Self { path: document_path(key, SWEEP_FORMS)?, value: value.clone() })
+        Ok(Self { path: document_path(key, SWEEP_FORMS)?, value: value.clone(), typed: None })
     }
 
     /// Puts the value into the document; null takes out what the document says there, so that the default holds.
@@ -146,6 +161,9 @@ mod tests {
         fails("plan.with.x", "has no `=`");
         fails("plam.with.x=1", "did you mean `plan`");
         fails("defaults.gpu=1", "cannot be set");
-        fails("plan.with.x={", "not a YAML value");
+        fails("plan.with.x.y={", "not a YAML value");
+        fails("plan.use={", "not a YAML value");
+        fails("plan.with.x=.nan", ".nan, which is not a finite number");
+        fails("plan.with.x={ y: -.inf }", "`y` is -.inf, which is not a finite number");
     }
 }

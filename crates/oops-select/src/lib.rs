@@ -4,6 +4,9 @@
 mod budgets;
 mod bundle;
 mod methods;
+mod miss;
+#[cfg(test)]
+mod monotone_tests;
 mod prior;
 mod stage;
 mod targets;

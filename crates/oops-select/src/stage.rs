@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::{
     bundle::{Limits, Queue, bundles, check_budget, plan_without},
+    miss::{missed, sure_to_miss},
     targets::{Demands, Target},
 };
 
@@ -44,6 +45,10 @@ macro_rules! selection_params {
             /// Devices that share every layer (vLLM's `--tensor-parallel-size`): KV heads and FFN widths divide among them.
             #[serde(default = "crate::stage::one")]
             tensor_parallel: usize,
+            /// Make a plan that misses `remove_fraction` by more than one bundle and 1 % of the budget, with a warning; without
+            /// it that is an error, which names the fractions that can be reached.
+            #[serde(default)]
+            allow_miss: bool,
             $($own)*
         }
 
@@ -56,6 +61,7 @@ macro_rules! selection_params {
                     min_multiples: self.min_multiples,
                     targets: self.targets.clone(),
                     tensor_parallel: self.tensor_parallel,
+                    allow_miss: self.allow_miss,
                 }
             }
         }
@@ -84,6 +90,8 @@ pub(crate) struct Common {
     pub(crate) targets: Vec<Target>,
     /// Devices that share every layer.
     pub(crate) tensor_parallel: usize,
+    /// Whether a plan may miss its budget by more than a bundle.
+    pub(crate) allow_miss: bool,
 }
 
 impl Common {
@@ -116,7 +124,7 @@ impl Common {
     }
 
     /// Linear weights that may go.
-    fn budget(&self, dims: &ModelDims) -> u64 {
+    pub(crate) fn budget(&self, dims: &ModelDims) -> u64 {
         (self.remove_fraction * dims.decoder_params() as f64).floor() as u64
     }
 }
@@ -150,6 +158,18 @@ pub(crate) trait Selector: Send + Sync + 'static {
 
     /// How many bundles go from the front of each queue, costing at most `budget` weights.
     fn select(params: &Self::Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected>;
+
+    /// Weights that the next larger plan than `taken`, which [`Self::select`] chose, removes: by default, that with the
+    /// cheapest further bundle.
+    fn above(_params: &Self::Params, _scores: &Scores, queues: &[Queue], taken: &[usize]) -> Option<u64> {
+        let cheapest = queues.iter().zip(taken).filter_map(|(q, &t)| Some(q.get(t)?.cost)).min();
+        cheapest.map(|cost| cost + spent(queues, taken))
+    }
+}
+
+/// Weights of the first `taken[q]` bundles of each queue.
+pub(crate) fn spent(queues: &[Queue], taken: &[usize]) -> u64 {
+    queues.iter().zip(taken).flat_map(|(q, &t)| &q[..t]).map(|b| b.cost).sum()
 }
 
 /// The stage of a method.
@@ -176,8 +196,13 @@ impl<S: Selector> Stage for SelectStage<S> {
             // Query heads free less than KV groups; what is impossible for the easier unit is impossible for both.
             check_budget(dims, UnitKind::KvGroup, &common.limits(&demands), common.budget(dims))?;
         }
+        let mut warnings = Vec::new();
+        if let Some(dims) = facts.as_ref().filter(|_| demands.same_widths()) {
+            let miss = sure_to_miss::<S>(params, dims, &common.limits(&demands));
+            warnings.extend(miss.map(|m| m.allowed(common.allow_miss)).transpose()?);
+        }
         let same_widths = Some(demands.same_widths());
-        Ok(Facts { model: facts, same_widths, ..Facts::default() })
+        Ok(Facts { model: facts, same_widths, warnings, ..Facts::default() })
     }
 
     fn run(params: &S::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
@@ -190,6 +215,9 @@ impl<S: Selector> Stage for SelectStage<S> {
         check_budget(dims, scores.info.attention_unit, &limits, budget)?;
         let queues = bundles(&scores, &limits);
         let selected = S::select(params, &scores, &queues, budget)?;
+        if let Some(miss) = missed::<S>(params, &scores, &queues, &selected.taken) {
+            cx.warn(miss.allowed(common.allow_miss)?);
+        }
         let plan = plan_without(dims, &queues, &selected.taken);
         plan.check(dims)?;
         demands.check_widths(&plan.apply(dims))?;

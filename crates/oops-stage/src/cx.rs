@@ -16,6 +16,9 @@ use serde_json::Value;
 
 use crate::Workdir;
 
+/// Name of the checkpoint that keeps warnings of an unfinished run.
+const WARNINGS: &str = "warnings.json";
+
 /// Receives progress of a running stage.
 pub trait Progress: Send + Sync {
     /// The stage will do `total` steps of `unit` (for example 30 "blocks").
@@ -57,6 +60,8 @@ pub struct Cx<'a> {
 impl<'a> Cx<'a> {
     /// A context over a work folder.
     pub fn new(seed: u64, work: Workdir, progress: &'a dyn Progress, cancel: &'a AtomicBool) -> Self {
+        // What a killed run of the action warned of holds for the part that it finished.
+        let warnings = Mutex::new(earlier_warnings(&work));
         Self {
             seed,
             device: Device::Cpu,
@@ -65,7 +70,7 @@ impl<'a> Cx<'a> {
             cancel,
             spill: false,
             measured: Mutex::default(),
-            warnings: Mutex::default(),
+            warnings,
         }
     }
 
@@ -108,6 +113,11 @@ impl<'a> Cx<'a> {
         if !warnings.contains(&message) {
             self.progress.warn(&message);
             warnings.push(message);
+            // A work folder that cannot be written fails where it matters.
+            let text = serde_json::to_vec(&*warnings).unwrap_or_default();
+            let _ = self.work.write(&Workdir::state(WARNINGS), |path| {
+                std::fs::write(path, text).map_err(|e| Fault::writing(path, &e))
+            });
         }
     }
 
@@ -120,6 +130,12 @@ impl<'a> Cx<'a> {
     pub fn measured(&self) -> BTreeMap<String, Value> {
         self.measured.lock().map(|m| m.clone()).unwrap_or_default()
     }
+}
+
+fn earlier_warnings(work: &Workdir) -> Vec<String> {
+    let name = Workdir::state(WARNINGS);
+    let text = work.is_done(&name).then(|| std::fs::read(work.path(&name)).ok()).flatten();
+    text.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 /// Adds the seconds that `f` takes to `slot`: what stages report of their parts through [`Cx::measure`].

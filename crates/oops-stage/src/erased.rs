@@ -6,7 +6,7 @@ use oops_artifact::Kind;
 use oops_core::{Fault, Result};
 use serde_json::Value;
 
-use crate::{Cx, Facts, Inputs, Needs, Port, PortFacts, Source, Stage};
+use crate::{Cx, Facts, Inputs, Needs, Port, PortFacts, Revision, Source, Stage};
 
 /// A stage whose parameters are JSON.
 pub trait AnyStage: Send + Sync {
@@ -24,6 +24,10 @@ pub trait AnyStage: Send + Sync {
     fn seeded(&self) -> bool;
     /// See [`Stage::ON_DEVICE`].
     fn on_device(&self) -> bool;
+    /// The source that it was compiled from, where the program knows it.
+    fn revision(&self) -> Option<&Revision>;
+    /// Says which source it was compiled from.
+    fn set_revision(&mut self, revision: Revision);
     /// JSON Schema of the parameters.
     fn schema(&self) -> Value;
     /// Parses parameters and fills in defaults.
@@ -42,10 +46,13 @@ pub trait AnyStage: Send + Sync {
 
 /// Erases a stage.
 pub fn erase<S: Stage>() -> Box<dyn AnyStage> {
-    Box::new(Erased::<S>(PhantomData))
+    Box::new(Erased::<S> { revision: None, stage: PhantomData })
 }
 
-struct Erased<S>(PhantomData<S>);
+struct Erased<S> {
+    revision: Option<Revision>,
+    stage: PhantomData<S>,
+}
 
 fn parse<S: Stage>(params: &Value) -> Result<S::Params> {
     serde_json::from_value(params.clone()).map_err(|e| Fault::config(e.to_string()))
@@ -78,6 +85,14 @@ impl<S: Stage> AnyStage for Erased<S> {
 
     fn on_device(&self) -> bool {
         S::ON_DEVICE
+    }
+
+    fn revision(&self) -> Option<&Revision> {
+        self.revision.as_ref()
+    }
+
+    fn set_revision(&mut self, revision: Revision) {
+        self.revision = Some(revision);
     }
 
     fn schema(&self) -> Value {

@@ -3,6 +3,7 @@
 //! [`Stage::run`] does the work and touches nothing but its arguments and [`Cx`]. [`AnyStage`] is its erased twin, and
 //! a [`Registry`] is the list of stages that a binary offers.
 
+mod cpu;
 mod cx;
 mod erased;
 mod facts;
@@ -10,8 +11,10 @@ mod memory;
 mod needs;
 mod path;
 mod registry;
+mod revision;
 mod workdir;
 
+pub use cpu::vectors;
 pub use cx::{Cx, NoProgress, Progress, timed};
 pub use erased::{AnyStage, erase};
 pub use facts::{Facts, Form, PortFacts, TokensFacts};
@@ -19,6 +22,7 @@ pub use memory::{available_bytes, peak_rss_bytes, reset_peak_rss, rss_bytes};
 pub use needs::{Needs, Sizes};
 pub use path::expand;
 pub use registry::Registry;
+pub use revision::Revision;
 pub use workdir::{Finished, Workdir};
 
 use std::{

@@ -87,6 +87,18 @@ impl Store {
         &self.root
     }
 
+    /// Bytes that the disk under the store can still take; none where the system does not tell.
+    pub fn free_bytes(&self) -> Option<u64> {
+        #[cfg(unix)]
+        {
+            let there = self.root.ancestors().find(|a| a.exists())?;
+            let disk = rustix::fs::statvfs(there).ok()?;
+            Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+        }
+        #[cfg(not(unix))]
+        None
+    }
+
     /// Work folder of an action, kept until it is published.
     pub fn scratch(&self, key: &Digest) -> PathBuf {
         self.root.join("scratch").join(key.to_string())

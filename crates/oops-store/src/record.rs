@@ -33,6 +33,12 @@ pub struct Provenance {
     pub program: String,
     /// Git revision of the folder it ran in, if any.
     pub revision: Option<String>,
+    /// Kind of the CPU's vectors, which decides the last bits of sums; none in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<String>,
+    /// Digest of the stage's source; none in records of older versions and of programs that do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// The record of a finished action.

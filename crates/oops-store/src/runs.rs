@@ -37,6 +37,9 @@ pub struct RunOutcome {
     /// Instances that failed, and their messages.
     #[serde(deserialize_with = "failures")]
     pub failed: Vec<(String, String)>,
+    /// Warnings of all instances that it used, with their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<(String, String)>,
     /// Seconds from start to end.
     pub wall_s: f64,
     /// Version of this program.

@@ -8,6 +8,8 @@ use clap::{
 };
 use oops_bench::Like;
 
+use super::path::path;
+
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     #[command(subcommand)]
@@ -25,7 +27,7 @@ pub(crate) struct Repeats {
     pub(crate) json: bool,
     /// Compare shares with the report of the same benchmark in this file (one `--json` object per line); exit code 1 if
     /// even the best repetition is more than a tenth below.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) against: Option<PathBuf>,
 }
 
@@ -33,7 +35,7 @@ pub(crate) struct Repeats {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct OnModel {
     /// Checkpoint [default: random weights in SmolLM2-135M's shape, made in a temporary folder].
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub(crate) model: Option<PathBuf>,
     /// Number of sequences.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
@@ -107,6 +109,7 @@ pub(crate) enum BenchWhat {
     /// Reading a checkpoint block by block to f32, beside reading its files.
     Read {
         /// Checkpoint.
+        #[arg(value_parser = path())]
         model: PathBuf,
         #[command(flatten)]
         repeats: Repeats,
@@ -114,7 +117,7 @@ pub(crate) enum BenchWhat {
     /// Publishing an artifact into a store, beside writing a file.
     Publish {
         /// Folder on the file system to measure [default: the temporary folder].
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = path())]
         folder: Option<PathBuf>,
         /// Size of the artifact.
         #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = crate::units::bytes)]
@@ -131,7 +134,7 @@ pub(crate) enum BenchWhat {
     /// Decoding token by token, beside the rate at which memory is read.
     Decode {
         /// Checkpoint [default: random weights in SmolLM2-135M's shape, made in a temporary folder].
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", value_parser = path())]
         model: Option<PathBuf>,
         /// Tokens that are read before.
         #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -151,7 +154,7 @@ pub(crate) enum BenchWhat {
     /// How time grows with tokens, depth and width: exponents beside those of the number of operations.
     Growth {
         /// Draw medians and theory into this SVG file.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = path())]
         plot: Option<PathBuf>,
         #[command(flatten)]
         repeats: Repeats,
@@ -171,7 +174,7 @@ pub(crate) enum BenchWhat {
         #[arg(long, default_value_t = 0)]
         seed: u64,
         /// New folder.
-        #[arg(value_name = "DIR")]
+        #[arg(value_name = "DIR", value_parser = path())]
         out: PathBuf,
     },
 }

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::path::path;
+
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
     /// Checkpoint (Hugging Face folder or GGUF file), or a pipeline file with a stage that made a model.
-    #[arg(value_name = "MODEL|PIPELINE.yaml")]
+    #[arg(value_name = "MODEL|PIPELINE.yaml", value_parser = path())]
     pub(crate) model: PathBuf,
     /// The stage, for a pipeline file.
     #[arg(value_name = "STAGE")]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::path::path;
+
 pub(crate) const LOG_EXAMPLES: &str = "\
 Examples:
   oops log
@@ -58,7 +60,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct Log {
     /// Only runs of this pipeline file.
-    #[arg(value_name = "PIPELINE.yaml")]
+    #[arg(value_name = "PIPELINE.yaml", value_parser = path())]
     pub(crate) file: Option<PathBuf>,
     /// Only the newest so many.
     #[arg(short = 'n', long = "number", value_name = "N")]
@@ -71,7 +73,7 @@ pub(crate) struct Log {
 #[derive(Debug, Args)]
 pub(crate) struct Table {
     /// Pipeline files (all recorded runs of each) or sweep files (their cells).
-    #[arg(value_name = "FILE.yaml", required = true)]
+    #[arg(value_name = "FILE.yaml", required = true, value_parser = path())]
     pub(crate) files: Vec<PathBuf>,
     /// Show every column, also those that are the same in all rows.
     #[arg(long)]
@@ -125,7 +127,7 @@ pub(crate) struct Schema {
     #[arg(value_enum, default_value = "pipeline")]
     pub(crate) of: SchemaOf,
     /// Write both schemas into this folder instead: schema.json and sweep.schema.json.
-    #[arg(long, value_name = "DIR", conflicts_with = "of")]
+    #[arg(long, value_name = "DIR", conflicts_with = "of", value_parser = path())]
     pub(crate) out: Option<PathBuf>,
 }
 
@@ -140,7 +142,7 @@ pub(crate) enum SchemaOf {
 #[derive(Debug, Args)]
 pub(crate) struct ExportPlan {
     /// Pipeline file, or a run as in `oops log`.
-    #[arg(value_name = "PIPELINE.yaml")]
+    #[arg(value_name = "PIPELINE.yaml", value_parser = path())]
     pub(crate) from: PathBuf,
     /// The stage that made the plan.
     #[arg(value_name = "STAGE")]
@@ -149,7 +151,7 @@ pub(crate) struct ExportPlan {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
     /// Write to this file instead of stdout.
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_parser = path())]
     pub(crate) out: Option<PathBuf>,
 }
 

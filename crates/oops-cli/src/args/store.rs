@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::Pipeline;
+use super::{Pipeline, path::path};
 
 pub(super) const GC_HELP: &str = "\
 Examples:
@@ -47,7 +47,7 @@ pub(crate) struct ExportCache {
     #[arg(value_name = "STAGE")]
     pub(crate) stage: String,
     /// The file to write.
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_parser = path())]
     pub(crate) out: PathBuf,
     /// Also what it was made from, except for stages that only refer to files outside the store.
     #[arg(long)]
@@ -57,7 +57,7 @@ pub(crate) struct ExportCache {
 #[derive(Debug, Args)]
 pub(crate) struct ImportCache {
     /// The file.
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_parser = path())]
     pub(crate) file: PathBuf,
     /// Only check the file and say what is in it.
     #[arg(long)]

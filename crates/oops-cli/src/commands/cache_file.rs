@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use oops_engine::{Resolved, Session, Silent, State};
-use oops_stage::Registry;
+use oops_stage::{Registry, vectors};
 use oops_store::Record;
 
 use super::show;
@@ -12,8 +12,9 @@ use crate::{
     meter::Meter,
     open::{self, Answer},
     platform::CANCEL,
-    terminal::out,
+    terminal::{err, out},
     units::{seconds, size},
+    warnings,
 };
 
 /// Writes what a stage made into a file.
@@ -58,6 +59,11 @@ pub(crate) fn import(args: &ImportCache, cache: Option<&Path>) -> Answer {
     for record in &imported.results {
         out(&describe(record));
     }
+    let here = vectors();
+    let other = imported.results.iter().filter_map(|r| r.provenance.vectors.as_deref()).find(|v| *v != here);
+    if let Some(other) = other.map(plain) {
+        err(&format!("note: results were made on another kind of CPU ({other}, here {here}): the last bits of sums differ"));
+    }
     let (all, new) = (imported.results.len(), imported.new);
     out(&if args.check {
         format!("{}: whole, {}", args.file.display(), size(imported.bytes))
@@ -67,12 +73,16 @@ pub(crate) fn import(args: &ImportCache, cache: Option<&Path>) -> Answer {
     Ok(0)
 }
 
+/// Names come from a file that anybody may have written.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(100).collect()
+}
+
 fn describe(record: &Record) -> String {
     let preimage: serde_json::Value = serde_json::from_str(&record.preimage).unwrap_or_default();
     let stage = preimage["stage"].as_str().unwrap_or("?");
     let bytes = record.files.values().map(|f| f.bytes).sum();
-    // Names come from a file that anybody may have written.
-    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).take(100).collect::<String>();
     let made = format!("made in {} on {}", seconds(record.provenance.wall_s), plain(&record.provenance.host));
-    format!("{}  {}  {}, {made}", plain(&record.provenance.instance), plain(stage), size(bytes))
+    let warned = warnings::count(record.warnings.len());
+    format!("{}  {}  {}, {made}{warned}", plain(&record.provenance.instance), plain(stage), size(bytes))
 }

@@ -79,11 +79,12 @@ fn change(input: &Input) -> String {
 fn made(explained: &Explained, record: &Record) -> Vec<String> {
     let by = &record.provenance;
     let revision = by.revision.as_ref().map(|r| format!(", revision {}", r.get(..12).unwrap_or(r))).unwrap_or_default();
+    let vectors = by.vectors.as_ref().map(|v| format!(" and {v}")).unwrap_or_default();
     let bytes: u64 = record.files.values().map(|f| f.bytes).sum();
     let mut lines = vec![
         format!("  key       {}", explained.key),
         format!("  made      {} UTC, as `{}`", moment(by.started_unix_s), by.instance),
-        format!("  by        oops {}{revision}, on {} with {} threads", by.program, by.host, by.threads),
+        format!("  by        oops {}{revision}, on {} with {} threads{vectors}", by.program, by.host, by.threads),
         format!("  took      {}", seconds(by.wall_s)),
         format!("  size      {} files, {}", record.files.len(), size(bytes)),
     ];
@@ -94,5 +95,6 @@ fn made(explained: &Explained, record: &Record) -> Vec<String> {
         format!("  measured  {name}: {shown}")
     };
     lines.extend(record.measured.iter().map(figure));
+    lines.extend(record.warnings.iter().map(|message| format!("  warning   {message}")));
     lines
 }

@@ -13,6 +13,7 @@ use crate::{
     recorded::shown,
     terminal::out,
     units::{moment, seconds},
+    warnings,
 };
 
 /// Runs the command.
@@ -55,6 +56,7 @@ pub(crate) fn object(run: &LoggedRun) -> Value {
             let one = |(stage, message): &(String, String)| json!({ "stage": stage, "message": message });
             o.failed.iter().map(one).collect::<Vec<_>>()
         }),
+        "warnings": outcome.map(|o| warnings::json(&o.warnings)),
         "wall_s": outcome.map(|o| o.wall_s),
         "program": outcome.map(|o| &o.program),
         "revision": outcome.and_then(|o| o.revision.as_ref()),
@@ -77,6 +79,7 @@ fn row(run: &LoggedRun) -> Vec<(String, Role, Value)> {
         ("ran", of(&|o| json!(names(&o.executed)))),
         ("cached", of(&|o| json!(names(&o.cached)))),
         ("failed", of(&|o| json!(o.failed_names()))),
+        ("warnings", of(&|o| if o.warnings.is_empty() { Value::Null } else { json!(o.warnings.len()) })),
         ("took", of(&|o| json!(seconds(o.wall_s)))),
         ("oops", of(&|o| json!(o.program))),
         ("git", of(&|o| o.revision.as_ref().map_or(Value::Null, |r| json!(r.chars().take(9).collect::<String>())))),

@@ -1,13 +1,17 @@
 //! `oops run`: makes what is not in the store yet, then prints the reports.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use oops_artifact::Kind;
 use oops_core::{Class, Fault, Result};
-use oops_engine::{Outcome, Planned, Rates, Session, Silent, State};
+use oops_engine::{Lookups, Outcome, Planned, Rates, Session, Silent, State};
 use oops_pipeline::Graph;
 use oops_stage::Registry;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     args::Run,
@@ -18,6 +22,7 @@ use crate::{
     show,
     terminal::out,
     units::seconds,
+    warnings::{self, Checked},
 };
 
 #[derive(Serialize)]
@@ -26,6 +31,7 @@ struct Summary<'a> {
     cached: &'a [String],
     failed: Vec<&'a str>,
     not_run: &'a [String],
+    warnings: Value,
     wall_s: f64,
 }
 
@@ -37,6 +43,10 @@ pub(crate) fn run(args: &Run, cache: Option<&Path>, registry: &Registry) -> Answ
     graph.check(&needed)?;
     let store = open::store(cache)?;
     let screen = Screen::open(args.json, args.quiet, args.scheduling.events.as_deref())?;
+    let checked = Checked { cell: None, graph: &graph, needed: needed.clone() };
+    if let Some(code) = warnings::tell(&[checked], args.scheduling.strict, &screen) {
+        return Ok(code);
+    }
     if args.preview {
         let session = Session { graph: &graph, store: &store, observer: &Silent, cancel: &CANCEL };
         return Ok(dry_run(args, session, needed, &screen)?);
@@ -64,7 +74,8 @@ fn finish(args: &Run, graph: &Graph<'_>, outcome: &Outcome, screen: &Screen) -> 
         Some(_) => screen.warn("  finished stages are kept; run the same command again to go on from there"),
     }
     let failed = outcome.failed.iter().map(|(name, _)| name.as_str()).collect();
-    let summary = Summary { executed, cached, failed, not_run: open, wall_s: *wall_s };
+    let warnings = warnings::json(&outcome.warnings);
+    let summary = Summary { executed, cached, failed, not_run: open, warnings, wall_s: *wall_s };
     screen.event("end", None, serde_json::to_value(&summary).unwrap_or_default());
     if args.json {
         out(&show::line(&summary)?);
@@ -90,21 +101,33 @@ fn reports(graph: &Graph<'_>, outcome: &Outcome, screen: &Screen) -> Result<()> 
 
 fn dry_run(args: &Run, session: Session<'_>, needed: BTreeSet<usize>, screen: &Screen) -> Result<u8> {
     let graph = session.graph;
-    let plan = oops_engine::plan(session, needed)?;
+    let forced = args.selection().forced(graph)?;
+    let plan = oops_engine::plan_with(session, needed, &forced, &mut Lookups::default())?;
     let name = |p: &Planned| graph.nodes[p.node].name.clone();
     let (would_run, cached): (Vec<_>, Vec<_>) = plan.iter().partition(|p| !matches!(p.state, State::Cached(_)));
     // Records are only read for what would run.
     let rates = (!would_run.is_empty()).then(|| Rates::of(session.store));
-    let forecast = |p: &&Planned| Some((p.node, Forecast::of(graph, p.node, rates.as_ref()?)?));
-    let forecasts = would_run.iter().filter_map(forecast).collect();
+    let forecast = |p: &&Planned| Some((p.node, Forecast::of(graph, (p.node, &p.identity), rates.as_ref()?)?));
+    let forecasts: BTreeMap<usize, Forecast> = would_run.iter().filter_map(forecast).collect();
     super::status::lines(graph, &plan, &forecasts).iter().for_each(|line| screen.news(line));
     forecast::total(forecasts.values()).iter().for_each(|line| screen.news(line));
+    let limits = args.scheduling.limits();
+    let short = |(i, f): (&usize, &Forecast)| {
+        f.shortages(limits, session.store).into_iter().map(|message| (graph.nodes[*i].name.clone(), message)).collect()
+    };
+    let short: Vec<(String, String)> = forecasts.iter().flat_map(|f| -> Vec<_> { short(f) }).collect();
+    short.iter().for_each(|(instance, message)| screen.warning(instance, None, "", message));
+    let refused = warnings::tell_planned(graph, &plan, None, args.scheduling.strict, screen);
     if args.json {
         let names = |list: &[&Planned]| list.iter().map(|p| name(p)).collect::<Vec<_>>();
         let forecast: Vec<_> = forecasts.iter().map(|(&i, f)| f.json(&graph.nodes[i].name)).collect();
-        let line =
-            serde_json::json!({ "would_run": names(&would_run), "cached": names(&cached), "forecast": forecast });
+        let said = |p: &Planned| warnings::planned(graph, p).into_iter().map(|message| (name(p), message)).collect();
+        let said: Vec<_> = plan.iter().flat_map(|p| -> Vec<_> { said(p) }).chain(short).collect();
+        let line = serde_json::json!({
+            "would_run": names(&would_run), "cached": names(&cached), "forecast": forecast,
+            "warnings": warnings::json(&said),
+        });
         out(&show::line(&line)?);
     }
-    Ok(u8::from(!would_run.is_empty()))
+    Ok(refused.unwrap_or(u8::from(!would_run.is_empty())))
 }

@@ -17,6 +17,7 @@ use crate::{
     show,
     terminal::out,
     units::moment,
+    warnings,
 };
 
 /// Runs the command.
@@ -110,7 +111,10 @@ fn describe(run: &LoggedRun, shelf: &Shelf) -> String {
         lines.extend(outcome.failed.iter().map(|(stage, message)| format!("failed: {stage}: {message}")));
     }
     lines.extend(shelf.missing.iter().map(|name| format!("no longer in the store: {name}")));
-    format!("{}\n\n{}", lines.join("\n"), stages(run, shelf).plain())
+    lines.extend(warnings::lines(&warnings::of(&shelf.entries)));
+    let mut grid = stages(run, shelf);
+    grid.only_changed();
+    format!("{}\n\n{}", lines.join("\n"), grid.plain())
 }
 
 /// A line per stage.
@@ -126,6 +130,7 @@ fn stages(run: &LoggedRun, shelf: &Shelf) -> Grid {
             ("seconds", json!(e.record.provenance.wall_s)),
             ("bytes", json!(bytes)),
             ("key", json!(e.key.short())),
+            ("warnings", if e.record.warnings.is_empty() { Value::Null } else { json!(e.record.warnings.len()) }),
         ];
         cells.map(|(name, value): (&str, Value)| (name.to_owned(), Role::Label, value)).to_vec()
     };

@@ -13,6 +13,7 @@ use crate::{
     platform::CANCEL,
     terminal::out,
     units::size,
+    warnings,
 };
 
 /// Runs the command.
@@ -25,12 +26,18 @@ pub(crate) fn status(args: &Status, cache: Option<&Path>, registry: &Registry) -
     let session = Session { graph: &graph, store: &store, observer: &Silent, cancel: &CANCEL };
     match target {
         Some(i) => out(&super::explain::text(&graph, &oops_engine::explain(session, i)?)),
-        None => lines(&graph, &oops_engine::plan(session, needed)?, &BTreeMap::new()).iter().for_each(|l| out(l)),
+        None => {
+            let plan = oops_engine::plan(session, needed)?;
+            lines(&graph, &plan, &BTreeMap::new()).iter().for_each(|l| out(l));
+            let name = |p: &Planned| graph.nodes[p.node].name.clone();
+            let said = plan.iter().flat_map(|p| warnings::planned(&graph, p).into_iter().map(move |m| (name(p), m)));
+            warnings::lines(&said.collect::<Vec<_>>()).iter().for_each(|l| out(l));
+        }
     }
     Ok(0)
 }
 
-/// One line per stage, with forecasts of nodes that have one.
+/// One line per stage, with forecasts of nodes that have one, and how many warnings there are.
 pub(crate) fn lines(graph: &Graph<'_>, plan: &[Planned], forecasts: &BTreeMap<usize, Forecast>) -> Vec<String> {
     let width = |f: &dyn Fn(usize) -> usize| plan.iter().map(|p| f(p.node)).max().unwrap_or(0);
     let (name_width, stage_width) =
@@ -38,7 +45,9 @@ pub(crate) fn lines(graph: &Graph<'_>, plan: &[Planned], forecasts: &BTreeMap<us
     let line = |p: &Planned| {
         let node = &graph.nodes[p.node];
         let forecast = forecasts.get(&p.node).map(|f| format!(" · {}", f.text())).unwrap_or_default();
-        format!("{:name_width$}  {:stage_width$}  {}{forecast}", node.name, node.stage.name(), describe(&p.state))
+        let warned = warnings::count(warnings::planned(graph, p).len());
+        let state = describe(&p.state);
+        format!("{:name_width$}  {:stage_width$}  {state}{forecast}{warned}", node.name, node.stage.name())
     };
     plan.iter().map(line).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use oops_artifact::Kind;
 use oops_core::{Digest, Fault, Result};
 use oops_pipeline::Sweep;
 use oops_report::{
@@ -16,9 +17,17 @@ use crate::{
     args::Table,
     open::{self, Answer, Stop},
     recorded::{Figure, Shelf, figures, shown},
+    show,
     terminal::out,
     units::moment,
+    warnings,
 };
+
+/// Name of the column that says what a row's results warn of.
+const WARNINGS: &str = "warnings";
+
+/// Named values of a row.
+type Line = Vec<(String, Role, Value)>;
 
 /// A row before it is one: what names it, and its results.
 struct Row {
@@ -47,21 +56,47 @@ pub(crate) fn table(args: &Table, cache: Option<&Path>, registry: &Registry) -> 
     }
     args.columns.iter().try_for_each(|pattern| grid.pick(pattern, true))?;
     args.drop.iter().try_for_each(|pattern| grid.pick(pattern, false))?;
-    print(args, &grid);
+    print(args, grid);
     Ok(0)
 }
 
-fn print(args: &Table, grid: &Grid) {
+fn print(args: &Table, mut grid: Grid) {
     if args.form.json {
         return out(&grid.json().to_string());
     }
     if args.form.csv {
+        warnings_as(&mut grid, |all| all.join("; "));
         return out(grid.csv().trim_end());
     }
+    let mut numbered: Vec<String> = Vec::new();
+    warnings_as(&mut grid, |all| mark(all, &mut numbered));
+    grid.notes.extend(numbered.iter().enumerate().map(|(k, warning)| format!("[{}] warning: {warning}", k + 1)));
     out((if args.form.md { grid.markdown() } else { grid.plain() }).trim_end());
     if !grid.notes.is_empty() {
         out(&format!("\n{}", grid.notes.join("\n")));
     }
+}
+
+/// Rewrites what stands in the column of warnings.
+fn warnings_as(grid: &mut Grid, mut text: impl FnMut(&[String]) -> String) {
+    let Some(column) = grid.columns.iter().position(|(name, _)| name == WARNINGS) else { return };
+    for row in &mut grid.rows {
+        if let Ok(all) = serde_json::from_value::<Vec<String>>(row[column].clone()) {
+            row[column] = json!(text(&all));
+        }
+    }
+}
+
+/// The numbers of some warnings among those of all rows so far, to which new ones are added.
+fn mark(own: &[String], all: &mut Vec<String>) -> String {
+    let mut number = |warning: &String| match all.iter().position(|w| w == warning) {
+        Some(k) => (k + 1).to_string(),
+        None => {
+            all.push(warning.clone());
+            all.len().to_string()
+        }
+    };
+    format!("[{}]", own.iter().map(&mut number).collect::<Vec<_>>().join(", "))
 }
 
 /// Recorded runs of a pipeline, newest first, each set of results once.
@@ -123,8 +158,8 @@ fn cells(file: &Path, several: bool, store: &Store, registry: &Registry) -> std:
 fn grid(rows: &[Row]) -> Result<Grid> {
     let all: Vec<Vec<Figure>> = rows.iter().map(own_figures).collect::<Result<_>>()?;
     let mut protocols = Protocols::default();
-    let lines: Vec<Vec<(String, Role, Value)>> =
-        rows.iter().zip(&all).map(|(row, own)| line(row, own, &all, &mut protocols)).collect();
+    let lines: Vec<Line> =
+        rows.iter().zip(&all).map(|(row, own)| line(row, own, &all, &mut protocols)).collect::<Result<_>>()?;
     let notes = protocols.notes();
     let mut grid = Grid::of(&lines, notes);
     // One protocol per column needs no column that says which.
@@ -143,8 +178,8 @@ fn own_figures(row: &Row) -> Result<Vec<Figure>> {
     Ok(own)
 }
 
-fn line(row: &Row, own: &[Figure], all: &[Vec<Figure>], protocols: &mut Protocols) -> Vec<(String, Role, Value)> {
-    let mut line: Vec<(String, Role, Value)> =
+fn line(row: &Row, own: &[Figure], all: &[Vec<Figure>], protocols: &mut Protocols) -> Result<Line> {
+    let mut line: Line =
         row.labels.iter().map(|(name, role, value)| ((*name).to_owned(), *role, value.clone())).collect();
     line.extend(parameters(&row.shelf).into_iter().map(|(name, value)| (name, Role::Parameter, value)));
     for figure in own {
@@ -165,8 +200,15 @@ fn line(row: &Row, own: &[Figure], all: &[Vec<Figure>], protocols: &mut Protocol
     }
     let seconds: f64 = row.shelf.entries.iter().map(|e| e.record.provenance.wall_s).sum();
     let whole = row.shelf.missing.is_empty();
+    for plan in row.shelf.entries.iter().filter(|e| e.artifact.kind == Kind::Plan) {
+        let removed = show::plan_blocks(&plan.artifact)?.0.removed_fraction;
+        line.push((format!("{}.removed_fraction", plan.name), Role::Figure, json!(removed)));
+    }
     line.push(("seconds".to_owned(), Role::Figure, if whole { json!(seconds) } else { Value::Null }));
-    line
+    let warned: Vec<String> =
+        warnings::of(&row.shelf.entries).into_iter().map(|(stage, message)| format!("{stage}: {message}")).collect();
+    line.push((WARNINGS.to_owned(), Role::Figure, if warned.is_empty() { Value::Null } else { json!(warned) }));
+    Ok(line)
 }
 
 /// Stages and parameters of a run by `STAGE.use` and `STAGE.PARAM`.

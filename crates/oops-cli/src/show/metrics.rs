@@ -3,44 +3,45 @@
 use std::collections::BTreeMap;
 
 use oops_artifact::Metrics;
-use oops_core::Result;
+use oops_core::{Digest, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::recorded::{Entry, Shelf};
 
+/// Metrics with the names of the instances that they measure.
 #[derive(Serialize)]
-struct Shown<'a> {
-    protocol: &'a Map<String, Value>,
-    models: Vec<Row<'a>>,
+pub(super) struct Shown {
+    protocol: Map<String, Value>,
+    models: Vec<Row>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    measured: &'a BTreeMap<String, Value>,
+    measured: BTreeMap<String, Value>,
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
-    model: &'a str,
+struct Row {
+    model: String,
     #[serde(flatten)]
-    figures: &'a Map<String, Value>,
+    figures: Map<String, Value>,
 }
 
 /// Names of the measured instances, row by row.
-fn names(shelf: &Shelf, metrics: &Metrics) -> Result<Vec<String>> {
-    (0..metrics.models.len()).map(|i| Ok(shelf.label(&metrics.model(i)?))).collect()
+fn names(metrics: &Metrics, label: &dyn Fn(&Digest) -> String) -> Result<Vec<String>> {
+    (0..metrics.models.len()).map(|i| Ok(label(&metrics.model(i)?))).collect()
 }
 
 /// As JSON.
-pub(super) fn json(shelf: &Shelf, entry: &Entry) -> Result<String> {
+pub(super) fn json(shelf: &Shelf, entry: &Entry) -> Result<Shown> {
     let metrics = Metrics::read(&entry.artifact)?;
-    let names = names(shelf, &metrics)?;
-    let models = names.iter().zip(&metrics.models).map(|(model, figures)| Row { model, figures }).collect();
-    super::line(&Shown { protocol: &metrics.protocol, models, measured: &entry.record.measured })
+    let names = names(&metrics, &|digest| shelf.label(digest))?;
+    let models = names.into_iter().zip(metrics.models).map(|(model, figures)| Row { model, figures }).collect();
+    Ok(Shown { protocol: metrics.protocol, models, measured: entry.record.measured.clone() })
 }
 
-/// As a table, with what was measured beside it and the protocol below.
-pub(super) fn text(shelf: &Shelf, entry: &Entry) -> Result<String> {
+/// As a table, with what was measured beside it and the protocol below; `label` names a model by its digest.
+pub(super) fn text(entry: &Entry, label: &dyn Fn(&Digest) -> String) -> Result<String> {
     let metrics = Metrics::read(&entry.artifact)?;
-    let names = names(shelf, &metrics)?;
+    let names = names(&metrics, label)?;
     let protocol = metrics.protocol.iter().map(|(k, v)| format!("{k}: {}", cell(v))).collect::<Vec<_>>().join("\n");
     let figures = rows(&names, &metrics.models);
     Ok([Some(figures), measured(entry, &names), Some(protocol)].into_iter().flatten().collect::<Vec<_>>().join("\n\n"))

@@ -15,13 +15,16 @@ mod view;
 use std::collections::BTreeMap;
 
 use oops_artifact::{Kind, ReportTable, SUMMARY};
-use oops_core::{Fault, Result};
+use oops_core::{Digest, Fault, Result};
 use oops_engine::Resolved;
 use oops_pipeline::Graph;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::recorded::{Entry, Shelf};
+use crate::{
+    recorded::{Entry, Shelf},
+    warnings,
+};
 pub(crate) use plan::blocks as plan_blocks;
 use view::View;
 
@@ -31,22 +34,41 @@ pub(crate) fn text(graph: &Graph<'_>, results: &BTreeMap<usize, Resolved>, i: us
     entry_text(&shelf, shelf.get(&graph.nodes[i].name)?)
 }
 
-/// A result for people.
+/// A result for people, with the warnings of all that it was made from; models that have some are marked with their
+/// numbers.
 pub(crate) fn entry_text(shelf: &Shelf, entry: &Entry) -> Result<String> {
-    match entry.artifact.kind {
-        Kind::Metrics => metrics::text(shelf, entry),
-        Kind::Export => card(entry),
-        Kind::Report => oops_report::render(&entry.artifact, &|digest| shelf.label(digest)),
-        _ => Ok(view(shelf, entry)?.text()),
-    }
+    let warned = warnings::of(shelf.ancestry(entry));
+    let label = |digest: &Digest| {
+        let own = shelf.by_digest(digest).map(|e| warnings::of(shelf.ancestry(e))).unwrap_or_default();
+        format!("{}{}", shelf.label(digest), warnings::mark(&warned, &own))
+    };
+    let text = match entry.artifact.kind {
+        Kind::Metrics => metrics::text(entry, &label)?,
+        Kind::Export => card(entry)?,
+        Kind::Report => oops_report::render(&entry.artifact, &label)?,
+        _ => view(shelf, entry)?.text(),
+    };
+    if warned.is_empty() { Ok(text) } else { Ok(format!("{}\n\n{}", text.trim_end(), warnings::notes(&warned).join("\n"))) }
+}
+
+/// JSON with the warnings of all that a result was made from.
+#[derive(Serialize)]
+struct Warned<T> {
+    #[serde(flatten)]
+    what: T,
+    warnings: Value,
 }
 
 /// A result as JSON.
 pub(crate) fn entry_json(shelf: &Shelf, entry: &Entry) -> Result<String> {
+    let warnings = warnings::json(&warnings::of(shelf.ancestry(entry)));
     match entry.artifact.kind {
-        Kind::Metrics => metrics::json(shelf, entry),
-        Kind::Export => line(&oops_artifact::json::read::<Value>(entry.artifact.path("verify.json")?)?),
-        Kind::Report => line(&ReportTable::read(&entry.artifact)?),
+        Kind::Metrics => line(&Warned { what: metrics::json(shelf, entry)?, warnings }),
+        Kind::Export => {
+            let proof: Map<String, Value> = oops_artifact::json::read(entry.artifact.path("verify.json")?)?;
+            line(&Warned { what: proof, warnings })
+        }
+        Kind::Report => line(&Warned { what: ReportTable::read(&entry.artifact)?, warnings }),
         kind => {
             let mut object = if kind == Kind::Plan { plan::files(&entry.artifact)? } else { summary(entry)? };
             object.insert("tables".to_owned(), view(shelf, entry)?.json());
@@ -54,6 +76,7 @@ pub(crate) fn entry_json(shelf: &Shelf, entry: &Entry) -> Result<String> {
                 let measured = entry.record.measured.clone().into_iter().collect();
                 object.insert("measured".to_owned(), Value::Object(measured));
             }
+            object.insert("warnings".to_owned(), warnings);
             Ok(compact::compact(&Value::Object(object)))
         }
     }

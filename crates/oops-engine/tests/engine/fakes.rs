@@ -169,6 +169,34 @@ impl Stage for Slow {
     }
 }
 
+/// Hands a number on and warns, when it is checked and while it runs, of what it is told.
+pub(crate) struct Warn;
+
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WarnParams {
+    check: Option<String>,
+    run: Option<String>,
+}
+
+impl Stage for Warn {
+    type Params = WarnParams;
+    const NAME: &'static str = "test.warn";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "a number with a warning";
+    const INPUTS: &'static [Port] = &[Port::one("number", Kind::Tokens)];
+    const OUTPUT: Kind = Kind::Tokens;
+
+    fn check(params: &WarnParams, _: &PortFacts, _: &[Source]) -> Result<Facts> {
+        Ok(Facts { warnings: params.check.iter().cloned().collect(), ..Facts::default() })
+    }
+
+    fn run(params: &WarnParams, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
+        params.run.iter().for_each(|message| cx.warn(message.as_str()));
+        put(cx, FILE, number(inputs.one("number")?)?)
+    }
+}
+
 /// Remembers warnings.
 #[derive(Default)]
 pub(crate) struct Log(pub(crate) Mutex<Vec<String>>);
@@ -207,7 +235,7 @@ stages:
 ";
 
 pub(crate) fn registry() -> Registry {
-    Registry::new([erase::<Read>(), erase::<Add>(), erase::<Slow>()]).unwrap()
+    Registry::new([erase::<Read>(), erase::<Add>(), erase::<Slow>(), erase::<Warn>()]).unwrap()
 }
 
 impl Bench {

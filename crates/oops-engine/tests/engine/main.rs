@@ -9,3 +9,4 @@ mod parallel;
 mod processes;
 mod selection;
 mod sweeps;
+mod warnings;

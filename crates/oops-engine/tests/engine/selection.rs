@@ -1,8 +1,11 @@
 //! `--from`, `--to`, `--only`, `--force` and targets.
 
-use oops_engine::{Outcome, Selection};
+use std::{collections::BTreeSet, sync::atomic::AtomicBool};
 
-use crate::fakes::{Bench, DIAMOND};
+use oops_engine::{Lookups, Outcome, Reason, Selection, Session, Silent, State, plan_with};
+use oops_pipeline::Graph;
+
+use crate::fakes::{Bench, DIAMOND, registry};
 
 fn ran(outcome: &Outcome) -> (Vec<&str>, Vec<&str>) {
     assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
@@ -42,6 +45,24 @@ fn force_runs_a_cached_stage_but_equal_bytes_stop_there() {
     let force = Selection { force: vec!["b".to_owned()], ..Selection::default() };
     assert_eq!(ran(&bench.select(&[], &force).unwrap()), (vec!["b"], vec!["a", "c", "d", "e"]));
     assert_eq!(bench.heard(), ["b: forced"]);
+}
+
+#[test]
+fn a_plan_knows_what_is_forced() {
+    let bench = Bench::new(DIAMOND);
+    bench.executed(&[]);
+    let (registry, store, cancel) = (registry(), bench.store(), AtomicBool::new(false));
+    let mut graph = Graph::load(&bench.path("p.yaml"), &[], &registry).unwrap();
+    let all: BTreeSet<usize> = (0..graph.nodes.len()).collect();
+    graph.check(&all).unwrap();
+    let session = Session { graph: &graph, store: &store, observer: &Silent, cancel: &cancel };
+    let force = Selection { force: vec!["b".to_owned()], ..Selection::default() };
+    let forced = force.forced(&graph).unwrap();
+    let planned = plan_with(session, all, &forced, &mut Lookups::default()).unwrap();
+    let state = |name: &str| &planned.iter().find(|p| graph.nodes[p.node].name == name).unwrap().state;
+    assert!(matches!(state("b"), State::Stale(Reason::Forced)));
+    assert!(matches!(state("c"), State::Cached(_)));
+    assert!(matches!(state("d"), State::Waits(input) if input == "b"));
 }
 
 #[test]

@@ -53,14 +53,15 @@ pub(super) fn fixed(path: &Path, flags: &[String]) -> Result<Vec<Setting>, Probl
     }
 }
 
-/// `a=x,y` as `a=x` and `a=y`. Commas inside brackets, braces or quotes belong to a value.
+/// `a=x,y` as `a=x` and `a=y`. Commas inside brackets, braces or quotes belong to a value; quotes count where a value or a
+/// part of a list begins, not inside a word.
 fn alternatives(flag: &str) -> Vec<String> {
     let Some((key, values)) = flag.split_once('=') else { return vec![flag.to_owned()] };
     let (mut depth, mut quote, mut from) = (0usize, None, 0);
     let mut out = Vec::new();
     for (at, c) in values.char_indices() {
         match (c, quote) {
-            ('"' | '\'', None) => quote = Some(c),
+            ('"' | '\'', None) if depth > 0 || values[from..at].trim().is_empty() => quote = Some(c),
             (_, Some(q)) if c == q => quote = None,
             ('[' | '{', None) => depth += 1,
             (']' | '}', None) => depth = depth.saturating_sub(1),
@@ -85,6 +86,7 @@ mod tests {
         assert_eq!(alternatives("a=[x, y]"), ["a=[x, y]"]);
         assert_eq!(alternatives("a=[x, y],{b: 1, c: 2}, z"), ["a=[x, y]", "a={b: 1, c: 2}", "a=z"]);
         assert_eq!(alternatives("a='x,y'"), ["a='x,y'"]);
+        assert_eq!(alternatives("a=it's,y"), ["a=it's", "a=y"]);
         assert_eq!(alternatives("a"), ["a"]);
     }
 }

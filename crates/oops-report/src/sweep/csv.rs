@@ -14,9 +14,9 @@ pub fn csv(tables: &[SweepTable]) -> String {
         .into_iter()
         .chain(domains.iter().flat_map(|d| [format!("perplexity {d}"), format!("dense perplexity {d}")]))
         .chain(SIZES.map(str::to_owned))
-        .chain(std::iter::once("seconds".to_owned()))
+        .chain(["removed fraction", "seconds"].map(str::to_owned))
         .chain(families.iter().map(|f| format!("seconds {f}")))
-        .chain(std::iter::once("error".to_owned()));
+        .chain(["error", "warnings"].map(str::to_owned));
     let line = |t: &SweepTable, c: &Cell| -> Vec<String> {
         let name = [t.title.clone(), t.rows[c.row].clone(), t.columns[c.column].clone()];
         let perplexities = domains.iter().flat_map(|d| {
@@ -28,13 +28,17 @@ pub fn csv(tables: &[SweepTable]) -> String {
             .chain([c.seed.map(|s| s.to_string()).unwrap_or_default()])
             .chain(perplexities)
             .chain(sizes)
-            .chain([shown(c.seconds(None))])
+            .chain([shown(c.removed_fraction), shown(c.seconds(None))])
             .chain(families.iter().map(|f| shown(c.seconds(Some(f)))))
-            .chain([c.error.clone().unwrap_or_default()])
+            .chain([c.error.clone().unwrap_or_default(), warnings(c)])
             .collect()
     };
     let lines = tables.iter().flat_map(|t| t.cells.iter().map(move |c| line(t, c)));
     table::csv(&std::iter::once(header.collect()).chain(lines).collect::<Vec<_>>())
+}
+
+fn warnings(cell: &Cell) -> String {
+    cell.warnings.iter().map(|(stage, message)| format!("{stage}: {message}")).collect::<Vec<_>>().join("; ")
 }
 
 fn shown(value: Option<f64>) -> String {

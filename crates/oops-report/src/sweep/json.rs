@@ -28,6 +28,8 @@ impl SweepTable {
             "perplexities": cell.perplexities,
             "sizes": cell.sizes,
             "seconds": seconds,
+            "removed_fraction": cell.removed_fraction,
+            "warnings": cell.warnings.iter().map(|(s, m)| json!({ "stage": s, "message": m })).collect::<Vec<_>>(),
             "error": cell.error,
         })
     }

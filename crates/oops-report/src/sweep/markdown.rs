@@ -13,11 +13,16 @@ impl SweepTable {
         format!("## {}\n\n{}{notes}\n{}", self.title, about.collect::<String>(), self.tables())
     }
 
-    /// The tables alone: perplexities; seconds by family of stages; what failed.
+    /// The tables alone: perplexities, with numbers of warnings; seconds by family of stages; the warnings; what failed.
     pub fn tables(&self) -> String {
+        let warned = self.warnings();
+        let note = |(k, (stage, message)): (usize, &&(String, String))| {
+            format!("\n[{}] warning: {stage}: {}\n", k + 1, message.replace('\n', " "))
+        };
+        let notes: String = warned.iter().enumerate().map(note).collect();
         let failed = self.cells.iter().filter_map(|c| c.error.as_ref().map(|e| (c, e)));
         let errors = failed.map(|(c, e)| format!("\n{} failed: {}\n", self.cell_name(c), e.replace('\n', " ")));
-        format!("{}\n{}{}", markdown(&self.main()), markdown(&self.times()), errors.collect::<String>())
+        format!("{}\n{}{notes}{}", markdown(&self.main()), markdown(&self.times()), errors.collect::<String>())
     }
 
     fn protocol_lines(&self, domain: &str) -> Vec<String> {
@@ -67,18 +72,30 @@ impl SweepTable {
         let cells: Vec<&Cell> = self.cells_at(row, column).collect();
         let values: Vec<f64> = cells.iter().filter_map(|c| c.perplexity(domain)).collect();
         let failed = cells.iter().filter(|c| c.error.is_some() && c.perplexity(domain).is_none()).count();
+        let mark = self.mark(&cells);
         match (failed, values.is_empty()) {
-            (0, _) => figures::spread(&values, figures::perplexity),
+            (0, true) => String::new(),
+            (0, _) => format!("{}{mark}", figures::spread(&values, figures::perplexity)),
             (_, true) => "failed".to_owned(),
-            (n, false) => format!("{}, {n} failed", figures::spread(&values, figures::perplexity)),
+            (n, false) => format!("{}{mark}, {n} failed", figures::spread(&values, figures::perplexity)),
         }
     }
 
-    /// Share of the decoder's weights that is left, per column.
+    /// Numbers of the warnings of some cells; nothing without any.
+    fn mark(&self, cells: &[&Cell]) -> String {
+        let all = self.warnings();
+        let own = all.iter().enumerate().filter(|(_, w)| cells.iter().any(|c| c.warnings.contains(w)));
+        let numbers: Vec<String> = own.map(|(k, _)| (k + 1).to_string()).collect();
+        if numbers.is_empty() { String::new() } else { format!(" [{}]", numbers.join(", ")) }
+    }
+
+    /// Share of the decoder's weights that is left, per column: as the model was measured, or else as its plan says.
     fn kept(&self, row: usize) -> String {
         let share = |c: usize| {
             let size = self.cells_at(row, c).find_map(|cell| cell.sizes.get("decoder_parameters"));
-            size.and_then(|s| Some(format!("{:.1}", 100.0 * s.model? as f64 / s.dense? as f64)))
+            let measured = size.and_then(|s| Some(s.model? as f64 / s.dense? as f64));
+            let planned = || self.cells_at(row, c).find_map(|cell| cell.removed_fraction).map(|removed| 1.0 - removed);
+            measured.or_else(planned).map(|kept| format!("{:.1}", 100.0 * kept))
         };
         let shares: Option<Vec<String>> = (0..self.columns.len()).map(share).collect();
         shares.map(|s| format!("{} %", s.join(" / "))).unwrap_or_default()

@@ -44,6 +44,10 @@ pub struct Cell {
     pub sizes: BTreeMap<String, Size>,
     /// Wall seconds of the stages that the model was made by, per family, in order.
     pub seconds: Vec<(String, f64)>,
+    /// Fraction of the decoder's linear weights that the plan of the judged model removed, if it was made by one.
+    pub removed_fraction: Option<f64>,
+    /// Warnings of everything that the figures were made by: stage and message.
+    pub warnings: Vec<(String, String)>,
     /// Why there are no figures.
     pub error: Option<String>,
 }
@@ -111,6 +115,11 @@ impl SweepTable {
             same.filter_map(|p| p.dense).collect()
         };
         figures::distinct(self.cells.iter().filter(|c| c.column == column).flat_map(of))
+    }
+
+    /// Different warnings over all cells, in order; a cell's mark is their numbers.
+    fn warnings(&self) -> Vec<&(String, String)> {
+        figures::distinct(self.cells.iter().flat_map(|c| &c.warnings))
     }
 
     /// Families of stages that took time, in order of the cell that has most.

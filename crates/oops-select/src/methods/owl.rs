@@ -30,7 +30,8 @@ pub(crate) struct Owl;
 impl Selector for Owl {
     type Params = Params;
     const NAME: &'static str = "select.owl";
-    const VERSION: u32 = 1;
+    /// 2: what the last blocks cannot spend, others do.
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "blocks with more outlier weights keep more (OWL)";
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {

@@ -7,7 +7,10 @@ use oops_report::grid::Grid;
 use serde_json::{Value, json};
 
 use super::table;
-use crate::{commands::table::parameters as all_parameters, recorded::Shelf};
+use crate::{
+    commands::table::parameters as all_parameters,
+    recorded::{Entry, Shelf},
+};
 
 /// Parameters that differ, with both values.
 pub(super) fn parameters(a: &Shelf, b: &Shelf) -> Grid {
@@ -20,6 +23,12 @@ pub(super) fn parameters(a: &Shelf, b: &Shelf) -> Grid {
         (x != y).then(|| vec![json!(name), x.unwrap_or_default(), y.unwrap_or_default()])
     });
     table(&["parameter", "old", "new"], rows.collect())
+}
+
+/// The kinds of CPUs that two results were made on, where they are not the same: the last bits of sums differ.
+fn kinds(x: &Entry, y: &Entry) -> Option<String> {
+    let (old, new) = (x.record.provenance.vectors.as_ref()?, y.record.provenance.vectors.as_ref()?);
+    (old != new).then(|| format!("made on another kind of CPU: {old} → {new}"))
 }
 
 /// Stages that differ, with the reason: what of their keys changed.
@@ -40,7 +49,7 @@ pub(super) fn stages(a: &Shelf, b: &Shelf) -> Grid {
             (Some(x), Some(y)) => {
                 let why = changes(&x.record.preimage, &y.record.preimage);
                 let same = x.artifact.digest() == y.artifact.digest();
-                let why = why.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let why = why.iter().map(ToString::to_string).chain(kinds(x, y)).collect::<Vec<_>>().join("; ");
                 (if same { "the same bytes" } else { "differs" }, why)
             }
             (None, _) if gone(a) => ("not in the store", "of the old run".to_owned()),

@@ -1,11 +1,13 @@
 //! What one cell gave: figures of its judged model from the metrics, seconds from the records.
 
-use oops_artifact::Metrics;
+use oops_artifact::{Kind, Metrics};
 use oops_core::Result;
 use oops_engine::Outcome;
 use oops_pipeline::{Cell, Judged};
 use oops_report::sweep::{self, Perplexity, Size};
 use serde_json::{Map, Value};
+
+use crate::show;
 
 /// Figures that count weights.
 const SIZES: [&str; 2] = ["parameters", "decoder_parameters"];
@@ -41,7 +43,16 @@ pub(super) fn cell(cell: &Cell, judged: &Judged<'_>, outcome: &Outcome) -> Resul
         }
     }
     out.seconds = seconds(judged, outcome);
+    out.removed_fraction = removed(judged, outcome)?;
+    out.warnings = outcome.warnings.clone();
     Ok(out)
+}
+
+/// What the last plan behind the judged model removed.
+fn removed(judged: &Judged<'_>, outcome: &Outcome) -> Result<Option<f64>> {
+    let made = judged.graph.with_ancestors([judged.model]).into_iter().filter_map(|i| outcome.results.get(&i));
+    let plan = made.filter(|r| r.artifact.kind == Kind::Plan).last();
+    plan.map(|r| Ok(show::plan_blocks(&r.artifact)?.0.removed_fraction)).transpose()
 }
 
 /// Wall seconds of every stage that the judged model was made by, each once, summed per family, as they were recorded

@@ -20,6 +20,7 @@ use crate::{
     open::{self, Answer, Stop},
     platform::{CANCEL, catch_interrupt},
     units::seconds,
+    warnings::{self, Checked},
 };
 
 /// A sweep with its checked graphs; `cells[i]` is the cell of `graphs[i]`.
@@ -42,6 +43,8 @@ struct Tally {
     /// Keys of all results, those that ran included.
     results: BTreeSet<Digest>,
     failed: Vec<(String, Fault)>,
+    /// Warnings, each message of an instance once.
+    warned: Vec<(String, String)>,
     /// Cells that were not filled, because something failed or the sweep was stopped.
     open: usize,
 }
@@ -51,6 +54,17 @@ pub(crate) fn sweep(args: &SweepArgs, cache: Option<&Path>, registry: &Registry)
     let sweeps = open_all(args, registry)?;
     let store = open::store(cache)?;
     let screen = Screen::open(args.output.json, args.output.quiet, args.scheduling.events.as_deref())?;
+    let checked = sweeps.iter().flat_map(|opened| {
+        let cells = opened.graphs.iter().enumerate();
+        cells.map(|(i, judged)| Checked {
+            cell: Some(opened.cell(i).name.as_str()),
+            graph: &judged.graph,
+            needed: judged.needed(),
+        })
+    });
+    if let Some(code) = warnings::tell(&checked.collect::<Vec<_>>(), args.scheduling.strict, &screen) {
+        return Ok(code);
+    }
     if args.preview {
         return Ok(forecast::forecast(args, &sweeps, &store, &screen)?);
     }
@@ -156,6 +170,8 @@ impl Tally {
     fn add(&mut self, cell: &Cell, outcome: &Outcome, screen: &Screen) {
         self.executed.extend(outcome.executed.iter().map(|stage| format!("{}: {stage}", cell.name)));
         self.results.extend(outcome.results.values().map(|r| r.key));
+        let new = outcome.warnings.iter().filter(|w| !self.warned.contains(w)).cloned().collect::<Vec<_>>();
+        self.warned.extend(new);
         self.open += usize::from(outcome.failed.is_empty() && !outcome.open.is_empty());
         for (_, fault) in &outcome.failed {
             screen.warn(&format!("error: {}", fault.clone().at(cell.place())));

@@ -7,7 +7,7 @@ use oops_report::sweep::{SweepTable, csv};
 use serde_json::{Value, json};
 
 use super::{Opened, Tally};
-use crate::{args::SweepArgs, observer::Screen, platform, terminal::out};
+use crate::{args::SweepArgs, observer::Screen, platform, terminal::out, warnings};
 
 /// A table without cells.
 pub(super) fn empty_table(args: &SweepArgs, opened: &Opened<'_>) -> SweepTable {
@@ -76,7 +76,8 @@ pub(super) fn finish(
         }
     }
     let sums = json!({
-        "executed": tally.executed, "cached": tally.cached(), "failed": tally.failed_cells(), "wall_s": wall_s,
+        "executed": tally.executed, "cached": tally.cached(), "failed": tally.failed_cells(),
+        "warnings": warnings::json(&tally.warned), "wall_s": wall_s,
     });
     screen.event("end", None, sums.clone());
     if args.output.json {

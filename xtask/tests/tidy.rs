@@ -107,3 +107,72 @@ fn heavy_dependencies_stay_where_they_are_hidden() {
         }
     }
 }
+
+/// Sources whose numbers become results; tests in them may compare as they like.
+const NUMERIC: &[&str] = &[
+    "crates/oops-linalg/src/",
+    "crates/oops-artifact/src/",
+    "crates/oops-calibrate/src/",
+    "crates/oops-score/src/",
+    "crates/oops-reconstruct/src/",
+    "crates/oops-distill/src/",
+    "crates/oops-model/src/kernels/",
+];
+
+/// What NaN slips through: it is not the larger, the smaller, or below anything. `oops_core::finite` has what to use.
+fn forgets_nan(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    // A number with a point, a constant of a float, or a measured time, which is none of a result.
+    let of_floats = [".max(", ".min("].iter().any(|call| {
+        code.match_indices(call).any(|(at, _)| {
+            let argument = &code[at + call.len()..];
+            let number = argument.split([')', ' ', ',']).next().unwrap_or_default().trim_start_matches('-');
+            let literal = number.starts_with(|c: char| c.is_ascii_digit()) && number.contains(['.', 'e']);
+            (literal && number != "1e-9") || number.starts_with("f64::") || number.starts_with("f32::")
+        })
+    });
+    let functions = ["f64::max", "f64::min", "f32::max", "f32::min"].iter().any(|f| code.contains(&format!("{f})")));
+    let folds =
+        code.contains("fold(") && [".max(", ".min("].iter().any(|call| code.contains(call)) && !code.contains("finite");
+    of_floats || functions || folds
+}
+
+#[test]
+fn no_result_is_made_by_what_forgets_nan() {
+    let mut bad = Vec::new();
+    for (path, text) in sources() {
+        let file = path.rsplit('/').next().unwrap_or_default();
+        let is_test = file.contains("test") || path.contains("/tests/") || !NUMERIC.iter().any(|n| path.starts_with(n));
+        let lines = text.lines().take_while(|l| !l.starts_with("#[cfg(test)]"));
+        bad.extend(
+            lines
+                .enumerate()
+                .filter(|(_, l)| !is_test && forgets_nan(l))
+                .map(|(i, l)| format!("{path}:{}: {l}", i + 1)),
+        );
+    }
+    assert_eq!(bad, [""; 0], "use oops_core::finite::{{at_least_zero, larger, smaller, largest}}");
+}
+
+#[test]
+fn what_forgets_nan_is_told_from_what_does_not() {
+    for line in [
+        "form.max(0.0)",
+        "let x = y.min(1.0);",
+        "values.fold(0.0, f64::max)",
+        "x.iter().fold(0.0_f32, |m, v| m.max(v.abs()))",
+        "h.max(f64::MIN_POSITIVE)",
+        "a.max(-1e3)",
+    ] {
+        assert!(forgets_nan(line), "{line}");
+    }
+    for line in [
+        "n.max(1)",
+        "rows.min(length - first)",
+        "seconds.max(1e-9)",
+        "at_least_zero(form) // form.max(0.0)",
+        "larger(a, 0.0)",
+    ] {
+        assert!(!forgets_nan(line), "{line}");
+    }
+}

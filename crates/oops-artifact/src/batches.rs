@@ -1,6 +1,6 @@
 //! Sequences of a token set packed into batches, the held-out ones apart.
 
-use crate::{Split, TokenSet};
+use crate::{Heldout, Split, TokenSet};
 
 /// Sequences that go through a model together.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,25 +13,29 @@ pub struct TokenBatch {
     pub lengths: Vec<usize>,
     /// Tokens of all sequences, one after the other.
     pub ids: Vec<u32>,
+    /// Whether each of these tokens judges ([`Heldout`]).
+    pub judges: Vec<bool>,
 }
 
 impl TokenSet {
     /// Batches of at most `most` tokens (at least one sequence each) in the order of the set, first all that are fitted on.
-    /// Every `period`-th sequence is held out, spread evenly so that both splits see the whole text; 0 holds out none.
-    pub fn batches(&self, period: usize, most: usize) -> Vec<TokenBatch> {
+    /// Held-out sequences are spread evenly, so that both splits see the whole text.
+    pub fn batches(&self, heldout: &Heldout, most: usize) -> Vec<TokenBatch> {
         let mut batches: Vec<TokenBatch> = Vec::new();
         for split in Split::ALL {
             let mine =
-                self.sequences.iter().enumerate().filter(|(i, _)| is_heldout(*i, period) == (split == Split::Heldout));
+                self.sequences.iter().enumerate().filter(|(i, _)| heldout.holds_out(*i) == (split == Split::Heldout));
             for (i, sequence) in mine {
+                let judging = heldout.judges(i, sequence.len());
                 let room = |b: &&mut TokenBatch| b.split == split && b.ids.len() + sequence.len() <= most;
                 if let Some(batch) = batches.last_mut().filter(room) {
                     batch.sequences.push(i as u32);
                     batch.lengths.push(sequence.len());
                     batch.ids.extend(sequence);
+                    batch.judges.extend(judging);
                 } else {
                     let (sequences, lengths) = (vec![i as u32], vec![sequence.len()]);
-                    batches.push(TokenBatch { split, sequences, lengths, ids: sequence.clone() });
+                    batches.push(TokenBatch { split, sequences, lengths, ids: sequence.clone(), judges: judging });
                 }
             }
         }
@@ -82,7 +86,8 @@ mod tests {
 
     #[test]
     fn batches_are_full_and_of_one_split() {
-        let batches = set(&[2, 3, 9, 4, 1, 5]).batches(3, 5);
+        let set = set(&[2, 3, 9, 4, 1, 5]);
+        let batches = set.batches(&Heldout::of(&set, 3), 5);
         let found: Vec<_> = batches.iter().map(|b| (b.split, b.sequences.clone())).collect();
         // 2 is longer than a batch may be and 5 fills one; both are held out.
         let expected =
@@ -94,7 +99,8 @@ mod tests {
     #[test]
     fn one_in_ten_is_held_out_or_none() {
         let held = |period| -> Vec<u32> {
-            let batches = set(&[1; 64]).batches(period, 7);
+            let set = set(&[1; 64]);
+            let batches = set.batches(&Heldout::of(&set, period), 7);
             batches.into_iter().filter(|b| b.split == Split::Heldout).flat_map(|b| b.sequences).collect()
         };
         assert_eq!(held(10), [9, 19, 29, 39, 49, 59]);

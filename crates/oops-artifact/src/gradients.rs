@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use oops_core::{Fault, ModelDims, Result, Site, UnitKind, bail_if};
+use oops_core::{Fault, ModelDims, Result, Site, UnitKind, bail_if, finite::check_finite};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -105,6 +105,7 @@ pub fn read_sequence_gradients(artifact: &Artifact, block: usize, kind: UnitKind
     bail_if(!sequence.iter().zip(&unit).enumerate().all(placed), || {
         Fault::data(format!("rows must be ordered by sequence, then by one of {units} units")).at(path.display())
     })?;
+    check_finite(&g, "a gradient").map_err(|f| f.at(path.display()))?;
     Ok(g)
 }
 
@@ -120,7 +121,9 @@ pub fn write_losses(path: &Path, tokens: &[usize], losses: &[f64]) -> Result<()>
 
 /// Reads the losses that [`write_losses`] wrote to `path`.
 pub fn read_losses(path: &Path) -> Result<Vec<f64>> {
-    Table::read(path)?.f64("loss")
+    let losses = Table::read(path)?.f64("loss")?;
+    check_finite(&losses, "the loss of a sequence").map_err(|f| f.at(path.display()))?;
+    Ok(losses)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod batches;
 mod gradients;
+mod heldout;
 pub mod json;
 mod kind;
 mod metrics;
@@ -23,6 +24,7 @@ pub use gradients::{
     GradientsInfo, LOSSES, curvature_file, gradients_file, read_curvature, read_gradients, read_losses,
     read_sequence_gradients, sequence_gradients_file, write_gradients, write_losses, write_sequence_gradients,
 };
+pub use heldout::{Heldout, HeldoutCounts, LEAST_SHARE, LEAST_TOKENS, Part, RUN, Rows};
 pub use kind::Kind;
 pub use metrics::Metrics;
 pub use outliers::{ResidualStats, outliers_file, read_massive_dimensions, residual_file, tokens_file};

@@ -3,7 +3,10 @@
 //! Three Parquet files per block. `residual/` has one row per dimension of the stream, `tokens/` one per token,
 //! `outliers/` a single row that sums both up beside OWL's share of outlier weights.
 
-use oops_core::Result;
+use oops_core::{
+    Result,
+    finite::{check_finite, largest_magnitude},
+};
 
 use crate::{
     Artifact, ChannelStats, Sink,
@@ -51,7 +54,8 @@ impl ResidualStats {
     /// Writes the block's three files.
     pub fn write(&self, work: &dyn Sink, block: usize) -> Result<()> {
         let (c, tokens) = (&self.dimensions, &self.tokens);
-        let (n, peak) = (c.mean.len(), c.max_abs.iter().fold(0.0, |m: f32, v| m.max(*v)));
+        check_finite(&c.second, "a moment of the residual stream")?;
+        let (n, peak) = (c.mean.len(), largest_magnitude(&c.max_abs) as f32);
         work.file(&residual_file(block), &mut |path| {
             let columns = vec![
                 ("block", u32s(vec![block as u32; n])),

@@ -1,12 +1,15 @@
 //! Activation statistics: per channel moments and, per site, the Gram matrix H = XᵀX/T.
 //!
 //! Tokens come in two splits, so that every later choice can be judged on tokens that it was not made on: `fit` and
-//! `heldout`. One Parquet file per block holds the channel table, one per (block, site, split) the packed lower
+//! `heldout`. Tokens of held-out sequences that are [leaked](crate::Heldout) are in `fit`. One Parquet file per block holds the channel table, one per (block, site, split) the packed lower
 //! triangle of H, row by row.
 
 use std::path::Path;
 
-use oops_core::{Fault, ModelDims, Result, Site, bail_if};
+use oops_core::{
+    Fault, ModelDims, Result, Site, bail_if,
+    finite::{at_least_zero, check_finite, larger},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,7 +22,7 @@ use crate::{
 pub enum Split {
     /// Tokens that reconstructions are fitted on.
     Fit,
-    /// Tokens that only judge.
+    /// Of sequences, those held out; of tokens, those of them that judge ([`crate::Heldout`]).
     Heldout,
 }
 
@@ -46,6 +49,9 @@ pub struct StatsInfo {
     pub sequences: [usize; 2],
     /// Tokens in the fit and the held-out split.
     pub tokens: [usize; 2],
+    /// Tokens of held-out sequences that fitted sequences hold too; they are in the fit split.
+    #[serde(default)]
+    pub leaked: usize,
     /// Whether Gram matrices are there.
     pub gram: bool,
     /// A token is an outlier of a channel if |x| exceeds this many times the RMS of its row.
@@ -79,7 +85,7 @@ pub struct ChannelStats {
 impl ChannelStats {
     /// Population variance of channel `j`.
     pub fn variance(&self, j: usize) -> f64 {
-        (self.second[j] - self.mean[j] * self.mean[j]).max(0.0)
+        at_least_zero(self.second[j] - self.mean[j] * self.mean[j])
     }
 
     /// Kurtosis E\[(x − μ)⁴\] / Var², 3 for normal numbers; 0 where the channel does not vary.
@@ -90,7 +96,7 @@ impl ChannelStats {
             return 0.0;
         }
         let central = self.fourth[j] - 4.0 * m * self.third[j] + 6.0 * m * m * self.second[j] - 3.0 * m.powi(4);
-        (central / (variance * variance)).max(0.0)
+        at_least_zero(central / (variance * variance))
     }
 
     /// The statistics of both sets of tokens together.
@@ -108,7 +114,12 @@ impl ChannelStats {
             second: mix(&self.second, &other.second),
             third: mix(&self.third, &other.third),
             fourth: mix(&self.fourth, &other.fourth),
-            max_abs: self.max_abs.iter().zip(&other.max_abs).map(|(x, y)| x.max(*y)).collect(),
+            max_abs: self
+                .max_abs
+                .iter()
+                .zip(&other.max_abs)
+                .map(|(&x, &y)| larger(x.into(), y.into()) as f32)
+                .collect(),
             outlier_tokens: self.outlier_tokens.iter().zip(&other.outlier_tokens).map(|(x, y)| x + y).collect(),
         }
     }
@@ -151,6 +162,12 @@ pub fn write_block(work: &dyn crate::Sink, block: usize, sites: &[(Site, SiteSta
     let labels = |f: &dyn Fn(Site, Split) -> &'static str| {
         strings(parts.iter().flat_map(|(site, split, c)| vec![f(*site, *split); c.mean.len()]))
     };
+    for (_, _, c) in &parts {
+        [&c.mean, &c.second, &c.third, &c.fourth]
+            .into_iter()
+            .try_for_each(|m| check_finite(m, "a moment of a channel"))?;
+        check_finite(&c.max_abs, "a channel's largest value")?;
+    }
     work.file(&channels_file(block), &mut |path| {
         let rows: usize = parts.iter().map(|(_, _, c)| c.mean.len()).sum();
         let columns = vec![
@@ -192,12 +209,18 @@ pub fn read_site(artifact: &Artifact, block: usize, site: Site) -> Result<SiteSt
         c.max_abs.push(max_abs[i]);
         c.outlier_tokens.push(outlier[i]);
     }
+    for c in [&out.fit, &out.heldout] {
+        let moments = [&c.mean, &c.second, &c.third, &c.fourth];
+        let finite = moments.into_iter().try_for_each(|m| check_finite(m, "a moment of a channel"));
+        finite.and(check_finite(&c.max_abs, "a channel's largest value")).map_err(|f| f.at(path.display()))?;
+    }
     bail_if(out.fit.count == 0, || Fault::data(format!("no rows of site {site}")).at(path.display()))?;
     Ok(out)
 }
 
-/// Writes the packed lower triangle (row by row, n(n+1)/2 values) of H = XᵀX/T.
+/// Writes the packed lower triangle (row by row, n(n+1)/2 values) of H = XᵀX/T. Fails if a value is not finite.
 pub fn write_gram(path: &Path, packed: Vec<f32>) -> Result<()> {
+    check_finite(&packed, "an entry of a Gram matrix")?;
     parquet_io::write(path, vec![("h", f32s(packed))])
 }
 
@@ -212,6 +235,7 @@ pub(crate) fn read_packed(path: &Path, n: usize) -> Result<Vec<f32>> {
     bail_if(packed.len() != n * (n + 1) / 2, || {
         Fault::data(format!("{} values are not the triangle of a {n} × {n} matrix", packed.len())).at(path.display())
     })?;
+    check_finite(&packed, "an entry of a Gram matrix").map_err(|f| f.at(path.display()))?;
     Ok(packed)
 }
 

@@ -42,7 +42,7 @@ impl Report {
             settings,
             vectors: vectors(),
             runs: runs.len(),
-            medians: columns.iter().map(|(name, values)| (name.clone(), median(values))).collect(),
+            medians: columns.iter().filter_map(|(name, values)| Some((name.clone(), median(values)?))).collect(),
             spread: columns.iter().map(|(name, values)| (name.clone(), spread(values))).collect(),
         }
     }

@@ -1,26 +1,26 @@
 //! `calibrate.activations`: one pass over the dense model.
 
+mod sites;
 mod speed;
 
 use std::time::Instant;
 
 use oops_artifact::{
-    Kind, ResidualStats, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file, holds_out, json,
-    outliers_file, write_block, write_gram,
+    Heldout, HeldoutCounts, Kind, SUMMARY, Split, StatsInfo, TokenSet, channels_file, gram_file, holds_out, json,
+    outliers_file,
 };
-use oops_core::{BlockDims, Device, Fault, Result, Site, bail_if};
-use oops_linalg::Gram;
+use oops_core::{Device, Fault, Result, Site, bail_if};
 use oops_model::{Checkpoint, ComputeDtype, Decoder, StreamDtype, with_values};
 use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, Workdir, timed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use sites::{SiteAccumulator, publish, sites_stats};
 use speed::Clock;
 
 use crate::{
     flops,
     hidden::{self, Batch, Passage},
-    moments::Moments,
     residual::{Residual, outlier_share},
 };
 
@@ -33,7 +33,8 @@ const MOMENT_BYTES: u64 = 48;
 pub struct Params {
     /// Accumulate the Gram matrix XᵀX/T of each site (needed by `reconstruct.ridge`).
     gram: bool,
-    /// Fraction of the sequences that only judge (never fitted on): every 1/fraction-th sequence; 0 for none.
+    /// Fraction of the sequences that are held out to judge repairs: every 1/fraction-th sequence; 0 for none. Tokens of
+    /// them that fitted sequences hold too do not judge.
     heldout_fraction: f64,
     /// Tokens that go through a block together; bounds the memory for inner activations, changes no more than rounding.
     batch_tokens: usize,
@@ -79,7 +80,7 @@ pub struct Activations;
 impl Stage for Activations {
     type Params = Params;
     const NAME: &'static str = "calibrate.activations";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ABOUT: &'static str = "runs the model and accumulates channel moments and Gram matrices at every site";
     const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::one("tokens", Kind::Tokens)];
     const OUTPUT: Kind = Kind::Stats;
@@ -98,7 +99,10 @@ impl Stage for Activations {
         for (name, value) in ratios {
             bail_if(value.is_nan() || value <= 0.0, || Fault::config(format!("`{name}` must be above 0")))?;
         }
-        Ok(Facts { model: inputs.one("model").model, gram: Some(params.gram), ..Facts::default() })
+        let sequences = inputs.one("tokens").tokens.map_or(usize::MAX, |t| t.sequences);
+        let none = params.period() > 0 && !holds_out(sequences, params.period());
+        let warnings = HeldoutCounts::default().lack().filter(|_| none).into_iter().collect();
+        Ok(Facts { model: inputs.one("model").model, gram: Some(params.gram), warnings, ..Facts::default() })
     }
 
     /// Memory: one block, the residual stream (beside the embedding first, beside the batch in work later), Gram matrices
@@ -137,12 +141,17 @@ impl Stage for Activations {
         // In memory, nobody would read it.
         let mut embedded = cx.spill.then(|| Passage::open(cx, None, stream(0))).transpose()?;
         let mut keep = |batch: &mut Batch| embedded.as_mut().map_or(Ok(()), |file| file.keep(batch));
-        let sizes = (params.period(), params.batch_tokens);
+        let heldout = Heldout::of(&tokens, params.period());
+        let sizes = (&heldout, params.batch_tokens);
         let mut batches = hidden::embed(&checkpoint, &decoder, &tokens, sizes, params.stream_dtype, &mut keep)?;
         bail_if(!batches.iter().any(|b| b.split == Split::Fit), || {
             Fault::data("every calibration sequence is held out").help("use more sequences or a smaller fraction")
         })?;
-        let first = resume(params, cx, &mut batches, dims.blocks.len())?;
+        if let Some(lack) = heldout.counts().lack().filter(|_| params.period() > 0) {
+            cx.warn(lack);
+        }
+        let splits = if heldout.counts().judging() > 0 { &Split::ALL[..] } else { &[Split::Fit] };
+        let first = resume(params, splits, cx, &mut batches, dims.blocks.len())?;
         match embedded {
             Some(file) if first == 0 => file.publish()?,
             embedded => embedded.into_iter().for_each(Passage::discard),
@@ -159,11 +168,13 @@ impl Stage for Activations {
         }
         let seconds = start.elapsed().as_secs_f64();
         speed::report(params, &checkpoint, &batches, first, seconds, &clock, cx)?;
-        let count = |s: Split| batches.iter().filter(move |b| b.split == s).flat_map(|b| b.lengths.clone());
+        let sequences = |s: Split| batches.iter().filter(|b| b.split == s).map(|b| b.lengths.len()).sum();
+        let judging = heldout.counts().judging();
         let info = StatsInfo {
             dims: dims.clone(),
-            sequences: Split::ALL.map(|s| count(s).count()),
-            tokens: Split::ALL.map(|s| count(s).sum()),
+            sequences: Split::ALL.map(sequences),
+            tokens: [tokens.tokens() - judging, judging],
+            leaked: heldout.counts().leaked,
             gram: params.gram,
             outlier_rms: params.outlier_rms,
             massive_ratio: params.massive_ratio,
@@ -179,8 +190,7 @@ fn stream(block: usize) -> String {
 }
 
 /// Continues behind the last block whose statistics and residual stream an earlier, killed run has finished.
-fn resume(params: &Params, cx: &Cx<'_>, batches: &mut [Batch], blocks: usize) -> Result<usize> {
-    let splits: Vec<Split> = Split::ALL.into_iter().filter(|s| batches.iter().any(|b| b.split == *s)).collect();
+fn resume(params: &Params, splits: &[Split], cx: &Cx<'_>, batches: &mut [Batch], blocks: usize) -> Result<usize> {
     let whole = |l: usize| {
         let mut grams = Site::ALL.iter().flat_map(|&site| splits.iter().map(move |&split| gram_file(l, site, split)));
         cx.work.is_done(&channels_file(l))
@@ -191,22 +201,6 @@ fn resume(params: &Params, cx: &Cx<'_>, batches: &mut [Batch], blocks: usize) ->
     let Some(first) = (1..=finished).rev().find(|&l| cx.work.is_done(&stream(l))) else { return Ok(0) };
     hidden::load(cx, &stream(first), batches)?;
     Ok(first)
-}
-
-/// Accumulators of one site: moments and Gram matrix per split.
-struct SiteAccumulator {
-    moments: [Moments; 2],
-    gram: Option<[Gram; 2]>,
-}
-
-impl SiteAccumulator {
-    fn new(params: &Params, dims: &BlockDims, site: Site) -> Self {
-        let n = dims.width(site);
-        Self {
-            moments: Split::ALL.map(|_| Moments::new(n, params.outlier_rms)),
-            gram: params.gram.then(|| Split::ALL.map(|_| Gram::new(n))),
-        }
-    }
 }
 
 fn one_block(
@@ -227,16 +221,10 @@ fn one_block(
         let x = timed(&mut clock.load, || passage.fetch(batch))?;
         let (mut in_gram, mut in_moments) = (0.0, 0.0);
         let start = Instant::now();
-        let split = batch.split as usize;
         // From a checkpoint file it comes to host memory.
         let x = checkpoint.beside(&x)?;
         let rows = decoder.block(&block, &x, &batch.lengths, &mut |site, x| {
-            let acc = &mut sites[site as usize];
-            with_values(x, |values| {
-                timed(&mut in_moments, || drop(acc.moments[split].add(values)));
-                let gram = acc.gram.as_mut().map(|g| timed(&mut in_gram, || g[split].add(values)));
-                gram.unwrap_or(Ok(()))
-            })?
+            with_values(x, |x| sites[site as usize].add(x, &batch.parts, [&mut in_moments, &mut in_gram]))?
         })?;
         clock.forward += start.elapsed().as_secs_f64() - in_gram - in_moments;
         clock.gram += in_gram;
@@ -247,35 +235,6 @@ fn one_block(
     let stats = sites_stats(&sites);
     let residual = residual.finish(params.massive_ratio, outlier_share(&block, &stats, params.owl_multiple)?);
     timed(&mut clock.write, || publish(l, (sites, stats), &residual, passage, cx))
-}
-
-fn sites_stats(sites: &[SiteAccumulator; 2]) -> Vec<(Site, SiteStats)> {
-    let finish = |s: &SiteAccumulator| SiteStats { fit: s.moments[0].finish(), heldout: s.moments[1].finish() };
-    Site::ALL.into_iter().zip(sites.iter().map(finish)).collect()
-}
-
-/// Writes the block's statistics, then the residual stream that the next block starts from.
-fn publish(
-    l: usize,
-    (sites, stats): ([SiteAccumulator; 2], Vec<(Site, SiteStats)>),
-    residual: &ResidualStats,
-    passage: Passage<'_>,
-    cx: &Cx<'_>,
-) -> Result<()> {
-    for ((site, acc), (_, stats)) in Site::ALL.into_iter().zip(sites).zip(&stats) {
-        for (split, mut gram) in Split::ALL.into_iter().zip(acc.gram.into_iter().flatten()) {
-            let count = if split == Split::Fit { stats.fit.count } else { stats.heldout.count };
-            if count > 0 {
-                gram.scale(1.0 / count as f32);
-                cx.work.write(&gram_file(l, site, split), |path| write_gram(path, gram.to_packed()))?;
-            }
-        }
-    }
-    write_block(&cx.work, l, &stats)?;
-    residual.write(&cx.work, l)?;
-    passage.publish()?;
-    cx.work.forget(&stream(l));
-    Ok(())
 }
 
 #[cfg(test)]

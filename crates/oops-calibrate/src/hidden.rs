@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use oops_artifact::{Split, TokenBatch, TokenSet};
+use oops_artifact::{Heldout, Rows, Split, TokenBatch, TokenSet};
 use oops_core::{Fault, Result};
 use oops_model::{Checkpoint, Decoder, StreamDtype, TensorReader, TensorWriter};
 use oops_stage::{Cx, Workdir};
@@ -17,6 +17,8 @@ pub(crate) struct Batch {
     pub(crate) sequences: Vec<u32>,
     /// Tokens of each sequence.
     pub(crate) lengths: Vec<usize>,
+    /// What each token is for.
+    pub(crate) parts: Rows,
     /// Residual stream, one row per token, as it is kept; no rows while they lie in a file only.
     pub(crate) x: Tensor,
     /// How the rows are kept.
@@ -100,23 +102,23 @@ impl<'a> Passage<'a> {
     }
 }
 
-/// Embeds a token set in the batches that [`TokenSet::batches`] makes of the two numbers; `done` gets every one when it is made.
+/// Embeds a token set in the batches that [`TokenSet::batches`] makes; `done` gets every one when it is made.
 pub(crate) fn embed(
     checkpoint: &Checkpoint,
     decoder: &Decoder,
     tokens: &TokenSet,
-    (period, batch_tokens): (usize, usize),
+    (heldout, batch_tokens): (&Heldout, usize),
     dtype: StreamDtype,
     done: &mut dyn FnMut(&mut Batch) -> Result<()>,
 ) -> Result<Vec<Batch>> {
     let embedding = checkpoint.embedding()?;
-    let embedded = |TokenBatch { split, sequences, lengths, ids }: TokenBatch| {
+    let embedded = |TokenBatch { split, sequences, lengths, ids, judges }: TokenBatch| {
         let x = dtype.narrowed(&decoder.embed(&embedding, &ids)?)?;
-        let mut batch = Batch { split, sequences, lengths, x, dtype };
+        let mut batch = Batch { split, sequences, lengths, parts: Rows::new(&judges), x, dtype };
         done(&mut batch)?;
         Ok(batch)
     };
-    tokens.batches(period, batch_tokens).into_iter().map(embedded).collect()
+    tokens.batches(heldout, batch_tokens).into_iter().map(embedded).collect()
 }
 
 /// Puts the checkpoint `name` back into batches of the same shape, unless they spill.

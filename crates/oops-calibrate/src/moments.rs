@@ -1,6 +1,7 @@
 //! Per-channel moments of a stream of rows, in f64.
 
 use oops_artifact::ChannelStats;
+use oops_core::{Fault, Result, bail_if};
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -36,17 +37,24 @@ impl Moments {
         Self { rows: 0, outlier_rms: outlier_rms as f32, channels: n, tiles }
     }
 
-    /// Adds rows (row-major, n values each); gives ‖x‖² of each.
-    pub(crate) fn add(&mut self, x: &[f32]) -> Vec<f64> {
+    /// Number of channels.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Adds rows (row-major, n values each); gives ‖x‖² of each. Fails, with nothing added, if a value is not finite.
+    pub(crate) fn add(&mut self, x: &[f32]) -> Result<Vec<f64>> {
         let n = self.channels;
         let energies: Vec<f64> = x.par_chunks(n).map(|row| Arch::new().dispatch(|| energy(row))).collect();
+        // The square of a finite f32 is a finite f64.
+        bail_if(!energies.iter().all(|e| e.is_finite()), || overflow("an activation"))?;
         self.rows += energies.len() as u64;
         let limit = |energy: &f64| self.outlier_rms * (energy / n as f64).sqrt() as f32;
         let limits: Vec<f32> = energies.iter().map(limit).collect();
         self.tiles.par_iter_mut().enumerate().for_each(|(i, tile)| {
             Arch::new().dispatch(|| tile.add(x, n, i * TILE, &limits));
         });
-        energies
+        Ok(energies)
     }
 
     /// The statistics of all rows so far.
@@ -67,6 +75,12 @@ impl Moments {
     fn all<T: Copy + 'static>(&self, f: fn(&Tile) -> &[T; TILE]) -> impl Iterator<Item = T> + '_ {
         self.tiles.iter().flat_map(f).copied().take(self.channels)
     }
+}
+
+/// `what` has a value that is not finite.
+pub(crate) fn overflow(what: &str) -> Fault {
+    Fault::data(format!("{what} is not finite: the model overflows 32-bit floats on these tokens"))
+        .help("check the model's weights: a finite perplexity on the same tokens (`eval.perplexity`) needs finite activations")
 }
 
 impl Tile {
@@ -121,8 +135,8 @@ mod tests {
     #[test]
     fn moments_of_two_batches_match_the_hand_count() {
         let mut m = Moments::new(2, 1.2);
-        m.add(&[1.0, -2.0, 3.0, 0.0]);
-        m.add(&[-2.0, 1.0]);
+        m.add(&[1.0, -2.0, 3.0, 0.0]).unwrap();
+        m.add(&[-2.0, 1.0]).unwrap();
         let s = m.finish();
         assert_eq!(s.count, 3);
         assert!((s.mean[0] - 2.0 / 3.0).abs() < 1e-12 && (s.second[0] - 14.0 / 3.0).abs() < 1e-12);
@@ -137,7 +151,7 @@ mod tests {
         let n = TILE + 5;
         let x: Vec<f32> = (0..3 * n).map(|i| (i % n) as f32).collect();
         let mut m = Moments::new(n, 1.5);
-        let energies = m.add(&x);
+        let energies = m.add(&x).unwrap();
         let expected: f64 = (0..n).map(|j| (j * j) as f64).sum();
         assert_eq!(energies, [expected; 3]);
         let s = m.finish();
@@ -151,9 +165,22 @@ mod tests {
     #[test]
     fn a_massive_token_does_not_wipe_out_the_rest() {
         let mut m = Moments::new(1, 6.0);
-        m.add(&[27_000.0]);
-        (0..1000).for_each(|_| drop(m.add(&[0.01])));
+        m.add(&[27_000.0]).unwrap();
+        (0..1000).for_each(|_| drop(m.add(&[0.01]).unwrap()));
         let rest = m.finish().second[0] * 1001.0 - 27_000.0f64.powi(2);
         assert!((rest - 0.1).abs() < 1e-4, "{rest}");
+    }
+
+    #[test]
+    fn what_is_not_finite_is_refused_and_leaves_no_trace() {
+        let mut m = Moments::new(2, 6.0);
+        m.add(&[1.0, 2.0]).unwrap();
+        let before = m.finish();
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let error = m.add(&[0.0, 1.0, bad, 1.0]).unwrap_err();
+            assert!(error.what().contains("an activation is not finite"), "{error}");
+        }
+        assert_eq!(m.finish(), before);
+        assert!(m.add(&[f32::MAX, f32::MIN]).is_ok());
     }
 }

@@ -26,7 +26,7 @@ impl Residual {
 
     /// Adds the rows behind a batch.
     pub(crate) fn add(&mut self, batch: &Batch, rows: &Tensor) -> Result<()> {
-        let energies = with_values(rows, |x| self.moments[batch.split as usize].add(x))?;
+        let energies = with_values(rows, |x| self.moments[batch.split as usize].add(x))??;
         let places = batch.sequences.iter().zip(&batch.lengths).flat_map(|(&s, &n)| (0..n as u32).map(move |t| (s, t)));
         self.tokens.extend(places.zip(energies).map(|((s, t), energy)| (s, t, energy as f32)));
         Ok(())
@@ -42,8 +42,10 @@ impl Residual {
         let norms: Vec<f64> = self.tokens.iter().map(|t| f64::from(t.2)).collect();
         let above = |values: &[f64], limit: f64| (0..values.len()).filter(|&i| values[i] > limit).collect();
         let peaks: Vec<f64> = dimensions.max_abs.iter().map(|&v| f64::from(v)).collect();
-        let massive_dimensions = above(&peaks, ratio * median(&rms));
-        let massive_tokens = above(&norms, ratio * median(&norms));
+        // Nothing is above the median of nothing.
+        let limit = |values: &[f64]| median(values).map_or(f64::INFINITY, |m| ratio * m);
+        let massive_dimensions = above(&peaks, limit(&rms));
+        let massive_tokens = above(&norms, limit(&norms));
         ResidualStats { dimensions, tokens: self.tokens, massive_dimensions, massive_tokens, outlier_share }
     }
 }
@@ -77,7 +79,8 @@ mod tests {
         let mut residual = Residual::new(hidden, 6.0);
         let x = matrix(x, tokens, hidden).unwrap();
         let (sequences, lengths) = (vec![3, 7], vec![30, 20]);
-        let batch = Batch { split: Split::Fit, sequences, lengths, x: x.clone(), dtype: StreamDtype::F32 };
+        let parts = oops_artifact::Rows::new(&[false; 50]);
+        let batch = Batch { split: Split::Fit, sequences, lengths, parts, x: x.clone(), dtype: StreamDtype::F32 };
         residual.add(&batch, &x).unwrap();
         let found = residual.finish(100.0, 0.25);
         assert_eq!((found.massive_dimensions, found.massive_tokens), (vec![5], vec![31]));

@@ -7,6 +7,7 @@ mod device;
 mod digest;
 mod dims;
 mod fault;
+pub mod finite;
 mod plan;
 mod rng;
 mod unit;

@@ -59,6 +59,10 @@ impl BlockPlan {
     }
 
     fn check(&self, dims: &BlockDims) -> Result<()> {
+        let heads = dims.query_heads.max(dims.kv_heads) as u64;
+        bail_if(heads.checked_mul(dims.head_dim as u64).is_none_or(|n| n > u64::from(u32::MAX)), || {
+            Fault::data(format!("{heads} heads of {} channels are more channels than 32 bits count", dims.head_dim))
+        })?;
         for (name, list, bound) in [
             ("kv_heads", &self.kv_heads, dims.kv_heads),
             ("query_heads", &self.query_heads, dims.query_heads),
@@ -83,8 +87,11 @@ impl BlockPlan {
     }
 }
 
+/// Channels of heads. A channel beyond what 32 bits count, which [`Plan::check`] refuses, comes out as the last that they
+/// do, which no model has: never as a small number.
 fn expand_heads(heads: &[u32], head_dim: usize) -> Vec<u32> {
-    heads.iter().flat_map(|&h| h * head_dim as u32..(h + 1) * head_dim as u32).collect()
+    let channel = |h: u32, i: usize| u32::try_from(u64::from(h) * head_dim as u64 + i as u64).unwrap_or(u32::MAX);
+    heads.iter().flat_map(|&h| (0..head_dim).map(move |i| channel(h, i))).collect()
 }
 
 /// Which units stay, per block.
@@ -149,6 +156,16 @@ mod tests {
         cut.check(&d).unwrap();
         assert_eq!(cut.removed_params(&d), d.unit_cost(0, crate::UnitKind::KvGroup));
         assert_eq!(cut.blocks[0].channels(Site::AttnOut, 4), (12..24).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn more_channels_than_indices_can_name_are_refused() {
+        let block = BlockDims { query_heads: 2, kv_heads: 2, head_dim: 1 << 31, ffn: 1 };
+        let d = ModelDims { blocks: vec![block], ..dims() };
+        let plan = Plan::new(vec![BlockPlan { kv_heads: vec![1], query_heads: vec![1], ffn: vec![0] }]);
+        assert!(plan.check(&d).unwrap_err().to_string().contains("more channels than 32 bits count"));
+        assert_eq!(expand_heads(&[1, 3], 4), [4, 5, 6, 7, 12, 13, 14, 15]);
+        assert_eq!(expand_heads(&[u32::MAX], 2), [u32::MAX; 2]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) struct Blockwise;
 impl Stage for Blockwise {
     type Params = Params;
     const NAME: &'static str = "distill.blockwise";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "trains each block of a student to give the teacher's residual stream";
     const INPUTS: &'static [Port] =
         &[Port::one("student", Kind::Model), Port::one("teacher", Kind::Model), Port::one("tokens", Kind::Tokens)];

@@ -33,7 +33,7 @@ pub(crate) struct Logits;
 impl Stage for Logits {
     type Params = Params;
     const NAME: &'static str = "distill.logits";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "trains a whole student to give the teacher's next-token distributions";
     const INPUTS: &'static [Port] =
         &[Port::one("student", Kind::Model), Port::one("teacher", Kind::Model), Port::one("tokens", Kind::Tokens)];
@@ -99,7 +99,7 @@ fn write(fit: &Fit<'_>, student: &Checkpoint, inputs: &Inputs, cx: &Cx<'_>) -> R
     let summary = serde_json::json!({
         "method": Logits::NAME,
         "dims": config.dims,
-        "tokens": { "fit": fit.tokens(&fit.split.fit), "heldout": fit.tokens(&fit.split.heldout) },
+        "tokens": { "fit": fit.tokens(&fit.split.fit), "heldout": fit.split.judging(), "leaked": fit.split.leaked },
         "training": fit.report,
     });
     cx.work.file(SUMMARY, &mut |path| json::write(path, &summary))

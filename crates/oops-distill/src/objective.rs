@@ -1,4 +1,5 @@
-//! The loss of one block: Σ_t w_t‖f(x_t) − y_t‖² / Σ_t w_t‖y_t‖², with w_t = min(1, κ·median‖y‖²/‖y_t‖²).
+//! The loss of one block: Σ_t w_t‖f(x_t) − y_t‖² / Σ_t w_t‖y_t‖², with w_t = min(1, κ·median‖y‖²/‖y_t‖²)
+//! ([`oops_linalg::stats::TokenWeights`]).
 //!
 //! The weights keep the few massive tokens, whose residuals are thousands of times larger than all others, from owning
 //! the loss. They also enter the denominator, so that the figure stays a relative error: with plain ‖y‖² it would be
@@ -21,19 +22,6 @@ pub(crate) struct Target<'a> {
 pub(crate) fn energies(y: &Tensor) -> Result<Vec<f64>> {
     let width = width(y)?;
     with_values(y, |v| v.par_chunks(width).map(|row| row.iter().map(|v| f64::from(*v).powi(2)).sum()).collect())
-}
-
-/// w_t of tokens of these energies; κ = 0 weighs all alike.
-pub(crate) fn token_weights(energies: &[f64], median: f64, kappa: f64) -> Vec<f32> {
-    let weight = |e: &f64| if kappa > 0.0 && *e > kappa * median { (kappa * median / e) as f32 } else { 1.0 };
-    energies.iter().map(weight).collect()
-}
-
-/// The middle value (the lower of two); 0 for none.
-pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut sorted: Vec<f64> = values.into_iter().collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
 }
 
 /// Σ_t w_t·e_t.
@@ -98,11 +86,10 @@ mod tests {
         let y = matrix(vec![1.0, 0.0, 0.0, 2.0, 300.0, 400.0], 3, 2).unwrap();
         let e = energies(&y).unwrap();
         assert_eq!(e, [1.0, 4.0, 250_000.0]);
-        assert!((median(e.clone()) - 4.0).abs() < 1e-12);
-        let w = token_weights(&e, 4.0, 10.0);
+        let law = oops_linalg::stats::TokenWeights::new(10.0, &e);
+        let w: Vec<f32> = e.iter().map(|&e| law.of(e) as f32).collect();
         assert_eq!(w[..2], [1.0, 1.0]);
         assert!((weighted(&e, &w) - (1.0 + 4.0 + 40.0)).abs() < 1e-3);
-        assert_eq!(token_weights(&e, 4.0, 0.0), [1.0; 3]);
     }
 
     #[test]
@@ -117,11 +104,5 @@ mod tests {
         assert_eq!(values(&gradient).unwrap(), [0.5, 0.0, -1.0, 0.5]);
         assert_eq!(gradient.dims(), [2, 2]);
         assert!(loss(&f, &[target(), target()], 2.0).is_err());
-    }
-
-    #[test]
-    fn the_median_of_an_even_count_is_the_lower_middle() {
-        assert!((median([4.0, 1.0, 3.0, 2.0]) - 2.0).abs() < 1e-12);
-        assert!(median([]).abs() < 1e-12);
     }
 }

@@ -1,5 +1,7 @@
 //! Learning rate over the steps of one block.
 
+use oops_core::finite::smaller;
+
 /// Linear warm-up over the first `warmup` steps to `peak`, then half a cosine down to 0 at step `steps`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
@@ -15,7 +17,7 @@ impl Schedule {
             return self.peak * (step + 1) as f64 / self.warmup as f64;
         }
         let progress = (step - self.warmup) as f64 / self.steps.saturating_sub(self.warmup).max(1) as f64;
-        self.peak * 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())
+        self.peak * 0.5 * (1.0 + (std::f64::consts::PI * smaller(progress, 1.0)).cos())
     }
 }
 

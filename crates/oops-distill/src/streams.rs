@@ -1,23 +1,40 @@
 //! The residual streams of a token set between two blocks, one tensor per sequence, and which sequences only judge.
 
 use candle_core::Tensor;
-use oops_artifact::{TokenSet, holds_out, is_heldout};
+use oops_artifact::{Heldout, TokenSet, holds_out};
 use oops_core::{Fault, Result, bail_if};
 use oops_model::{Block, Checkpoint, Decoder, Shelf};
 use oops_stage::Cx;
 
-/// Indices of the sequences that are trained on, and of those that only judge.
+/// Indices of the sequences that are trained on, and of those with tokens that only judge.
 pub(crate) struct Split {
     pub(crate) fit: Vec<usize>,
     pub(crate) heldout: Vec<usize>,
+    /// Whether each token of each of [`Self::heldout`] judges.
+    pub(crate) judges: Vec<Vec<bool>>,
+    /// Tokens of held-out sequences that do not judge, since sequences that are trained on hold them too.
+    pub(crate) leaked: usize,
 }
 
 impl Split {
-    /// Holds out every 1/`fraction`-th sequence, so that both parts see the whole text.
-    pub(crate) fn new(sequences: usize, fraction: f64) -> Result<Self> {
-        let period = Self::period(sequences, fraction)?;
-        let (heldout, fit) = (0..sequences).partition(|i| is_heldout(*i, period));
-        Ok(Self { fit, heldout })
+    /// Holds out every 1/`fraction`-th sequence, so that both parts see the whole text. Fails if too few tokens are left to
+    /// judge by.
+    pub(crate) fn new(tokens: &TokenSet, fraction: f64) -> Result<Self> {
+        let heldout = Heldout::of(tokens, Self::period(tokens.sequences.len(), fraction)?);
+        if let Some(lack) = heldout.counts().lack() {
+            return Err(Fault::data(lack).help("the weights to keep are chosen by held-out tokens, so some are needed"));
+        }
+        let sequences = 0..tokens.sequences.len();
+        let fit = sequences.clone().filter(|&i| !heldout.holds_out(i)).collect();
+        let judges = |i: usize| heldout.judges(i, tokens.sequences[i].len());
+        let judging = sequences.map(|i| (i, judges(i))).filter(|(_, judges)| judges.contains(&true));
+        let (held, judges) = judging.unzip();
+        Ok(Self { fit, heldout: held, judges, leaked: heldout.counts().leaked })
+    }
+
+    /// Tokens that judge.
+    pub(crate) fn judging(&self) -> usize {
+        self.judges.iter().flatten().filter(|&&j| j).count()
     }
 
     /// Every how many sequences one is held out; checked without making lists, whose length a pipeline file may say.
@@ -58,12 +75,26 @@ pub(crate) fn advance(decoder: &Decoder, block: &Block, from: Option<&Shelf>, to
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testkit::token_set;
 
     #[test]
     fn one_sequence_in_ten_judges_and_a_small_set_is_refused() {
-        let split = Split::new(25, 0.1).unwrap();
-        assert_eq!((split.heldout, split.fit.len()), (vec![9, 19], 23));
-        assert!(Split::new(9, 0.1).is_err());
+        let set = |n: u32| token_set((0..n).map(|i| (100 * i..100 * (i + 1)).collect()).collect());
+        let split = Split::new(&set(25), 0.1).unwrap();
+        assert_eq!((&split.heldout[..], split.fit.len(), split.judging()), (&[9, 19][..], 23, 200));
+        assert!(Split::new(&set(9), 0.1).is_err());
+    }
+
+    #[test]
+    fn what_is_trained_on_does_not_judge() {
+        let mut sequences: Vec<Vec<u32>> = (0..20).map(|i| (100 * i..100 * (i + 1)).collect()).collect();
+        sequences[9][..40].copy_from_slice(&(300..340).collect::<Vec<u32>>());
+        let split = Split::new(&token_set(sequences.clone()), 0.1).unwrap();
+        assert_eq!((split.leaked, split.judging()), (40, 160));
+        assert!(!split.judges[0][39] && split.judges[0][40]);
+        (sequences[9], sequences[19]) = (sequences[0].clone(), sequences[1].clone());
+        let error = Split::new(&token_set(sequences), 0.1).err().unwrap();
+        assert!(error.what().contains("of 200 held-out tokens 200 are in fitted sequences"), "{error}");
     }
 
     #[test]

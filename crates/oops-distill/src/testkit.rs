@@ -95,23 +95,27 @@ pub(crate) fn model(folder: &Path, hidden: usize, blocks: &[Block]) -> Artifact 
 
 /// `sequences` random sequences of `length` tokens in `folder`.
 pub(crate) fn tokens(folder: &Path, sequences: usize, length: usize) -> Artifact {
-    let work = Workdir::open(folder).unwrap();
-    let mut rng = Rng::new(3, "tokens");
+    let (work, mut rng) = (Workdir::open(folder).unwrap(), Rng::new(3, "tokens"));
+    let sequences = (0..sequences).map(|_| (0..length).map(|_| rng.below(50) as u32).collect()).collect();
+    token_set(sequences).write(&work).unwrap();
+    artifact(Kind::Tokens, &work)
+}
+
+/// A token set of these sequences.
+pub(crate) fn token_set(sequences: Vec<Vec<u32>>) -> TokenSet {
+    let tokens = sequences.iter().map(Vec::len).sum();
     let info = TokensInfo {
         text: "none".to_owned(),
         text_digest: Digest::of(b""),
         documents: 1,
-        text_tokens: sequences * length,
+        text_tokens: tokens,
         bos: false,
         packing: "packed".to_owned(),
-        sequences,
-        tokens: sequences * length,
+        sequences: sequences.len(),
+        tokens,
         vocab: 50,
     };
-    let sequences = (0..sequences).map(|_| (0..length).map(|_| rng.below(50) as u32).collect()).collect();
-    let offsets = vec![0; info.sequences];
-    TokenSet { info, sequences, offsets }.write(&work).unwrap();
-    artifact(Kind::Tokens, &work)
+    TokenSet { info, offsets: vec![0; sequences.len()], sequences }
 }
 
 /// Inputs of `distill.blockwise`.

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 use oops_core::{Class, Result, Rng};
+use oops_linalg::stats::TokenWeights;
 use oops_model::{Block, DType, Decoder, Shelf};
 use serde::{Deserialize, Serialize};
 
@@ -46,11 +47,17 @@ pub(crate) struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// Token weights with `kappa` (see [`objective`]); the median is that of the tokens trained on.
+    /// Token weights with `kappa` (see [`objective`]); the median is that of the tokens trained on. Held-out tokens that do
+    /// not judge weigh nothing.
     pub(crate) fn new(x: &'a Shelf, y: &'a Shelf, split: &'a Split, kappa: f64) -> Result<Self> {
         let energies = (0..y.len()).map(|i| objective::energies(&y.get(i)?)).collect::<Result<Vec<_>>>()?;
-        let median = objective::median(split.fit.iter().flat_map(|&i| energies[i].iter().copied()));
-        let weights: Vec<_> = energies.iter().map(|e| objective::token_weights(e, median, kappa)).collect();
+        let fitted: Vec<f64> = split.fit.iter().flat_map(|&i| energies[i].iter().copied()).collect();
+        let law = TokenWeights::new(kappa, &fitted);
+        let weight = |e: &Vec<f64>| e.iter().map(|&e| law.of(e) as f32).collect();
+        let mut weights: Vec<Vec<f32>> = energies.iter().map(weight).collect();
+        for (&i, judges) in split.heldout.iter().zip(&split.judges) {
+            weights[i].iter_mut().zip(judges).filter(|(_, judges)| !**judges).for_each(|(w, _)| *w = 0.0);
+        }
         let total = |part: &[usize]| part.iter().map(|&i| objective::weighted(&energies[i], &weights[i])).sum::<f64>();
         let tokens: usize = split.fit.iter().map(|&i| energies[i].len()).sum();
         let scale = total(&split.fit) / tokens.max(1) as f64;

@@ -51,7 +51,7 @@ impl<'a> Walk<'a> {
     ) -> Result<Self> {
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         let decoders = [Decoder::new(student.config(), longest)?, Decoder::new(teacher.config(), longest)?];
-        let split = Split::new(tokens.sequences.len(), params.heldout_fraction)?;
+        let split = Split::new(tokens, params.heldout_fraction)?;
         let x = embed(&student, &decoders[0], tokens, "student.shelf", cx)?;
         let y = embed(&teacher, &decoders[1], tokens, "teacher.shelf", cx)?;
         let recipe = params.recipe(student.config());
@@ -115,11 +115,11 @@ impl<'a> Walk<'a> {
     pub(crate) fn summarise(&self, method: &str, config: &ModelConfig) -> Result<()> {
         let report = |l: usize| json::read::<Report>(&self.cx.work.path(&report_file(l)));
         let reports = (0..config.dims.blocks.len()).map(report).collect::<Result<Vec<_>>>()?;
-        let tokens = |part: &[usize]| part.iter().map(|&i| self.x.rows(i)).sum::<usize>();
+        let fitted = self.split.fit.iter().map(|&i| self.x.rows(i)).sum::<usize>();
         let summary = serde_json::json!({
             "method": method,
             "dims": config.dims,
-            "tokens": { "fit": tokens(&self.split.fit), "heldout": tokens(&self.split.heldout) },
+            "tokens": { "fit": fitted, "heldout": self.split.judging(), "leaked": self.split.leaked },
             "blocks": reports,
         });
         self.cx.work.file(SUMMARY, &mut |path| json::write(path, &summary))

@@ -9,7 +9,7 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, Par};
-use oops_core::{Fault, Result, bail_if};
+use oops_core::{Fault, Result, bail_if, finite::larger};
 
 use crate::cholesky::Cholesky;
 use crate::damped::{Damped, SolveStatus};
@@ -95,7 +95,7 @@ impl Bounded {
             status: worst(self.status, block.status),
             active: self.active + block.active,
             steps: self.steps.max(block.steps),
-            residual: self.residual.max(block.residual),
+            residual: larger(self.residual, block.residual),
             ..self
         }
     }
@@ -184,12 +184,12 @@ impl BoxSolver {
                 let new = (relaxed + y[(i, j)]).clamp(-cap, cap);
                 y[(i, j)] += relaxed - new;
                 z[(i, j)] = new;
-                gap = gap.max(size * (x[(i, j)] - new).abs());
-                step = step.max(size * (new - old).abs());
-                scale = scale.max(size * new.abs());
+                gap = larger(gap, size * (x[(i, j)] - new).abs());
+                step = larger(step, size * (new - old).abs());
+                scale = larger(scale, size * new.abs());
             }
         }
-        gap.max(step) / scale
+        larger(gap, step) / scale
     }
 }
 

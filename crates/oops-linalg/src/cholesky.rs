@@ -5,6 +5,7 @@ use faer::linalg::cholesky::llt::factor::{LltRegularization, cholesky_in_place, 
 use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
 use faer::prelude::{Reborrow, ReborrowMut};
 use faer::{Auto, Mat, MatMut, MatRef, Par, Spec};
+use oops_core::finite::larger;
 
 use rayon::prelude::*;
 
@@ -85,7 +86,7 @@ impl Cholesky {
         let mut x = vec![1.0 / n as f64; n];
         for _ in 0..4 {
             let y = apply(&x);
-            best = best.max(norm(&y));
+            best = larger(best, norm(&y));
             let gradient = apply(&y.iter().map(|v| v.signum()).collect::<Vec<_>>());
             let along: f64 = gradient.iter().zip(&x).map(|(g, x)| g * x).sum();
             let Some(j) = (0..n).max_by(|&i, &j| gradient[i].abs().total_cmp(&gradient[j].abs())) else { break };
@@ -102,7 +103,7 @@ impl Cholesky {
 /// ‖D^-½ A D^-½‖₁ with `scale` = the square roots of D.
 fn scaled_norm(a: &Dense, scale: &[f64]) -> f64 {
     let column = |j: usize| a.column(j).iter().zip(scale).map(|(v, s)| v.abs() / s).sum::<f64>() / scale[j];
-    (0..a.columns()).map(column).fold(0.0, f64::max)
+    (0..a.columns()).map(column).fold(0.0, larger)
 }
 
 /// Recursive factorisation: first half, panel, Schur complement, second half. False when a pivot is bad.

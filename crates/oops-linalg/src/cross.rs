@@ -21,6 +21,11 @@ impl Cross {
         Self { n, d, values: vec![0.0; n * d] }
     }
 
+    /// Outputs d.
+    pub fn outputs(&self) -> usize {
+        self.d
+    }
+
     /// Adds XᵀY for `x` (rows × n) and `y` (rows × d), both row-major. Fails when they are not of as many rows.
     pub fn add(&mut self, x: &[f32], y: &[f32]) -> Result<()> {
         let rows = y.len().checked_div(self.d).unwrap_or(0);

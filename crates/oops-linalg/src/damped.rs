@@ -1,6 +1,6 @@
 //! The factor of a damped Gram matrix H_SS + λ m I, m = mean diag H_SS, with damping that grows until it is safe.
 
-use oops_core::{Fault, Result, bail_if};
+use oops_core::{Fault, Result, bail_if, finite::larger};
 
 use crate::cholesky::Cholesky;
 use crate::dense::Dense;
@@ -51,7 +51,7 @@ impl Damped {
         let unit = if mean > 0.0 { mean } else { 1.0 };
         let asked = lambda * mean;
         for attempt in 0..=ATTEMPTS {
-            let added = if attempt == 0 { 0.0 } else { asked.max(FIRST * unit) * GROWTH.powi(attempt as i32 - 1) };
+            let added = if attempt == 0 { 0.0 } else { larger(asked, FIRST * unit) * GROWTH.powi(attempt as i32 - 1) };
             let mut a = Dense::gather(channels, channels, |i, j| h.get(i, j));
             bail_if(!a.is_finite(), || Fault::data("the Gram matrix has an entry that is not finite"))?;
             a.add_to_diagonal(asked + added);

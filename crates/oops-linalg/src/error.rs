@@ -5,7 +5,7 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
-use oops_core::{Fault, Result, bail_if};
+use oops_core::{Fault, Result, bail_if, finite::at_least_zero};
 use rayon::prelude::*;
 
 use crate::linear::Linear;
@@ -85,7 +85,7 @@ fn quadratic_form(h: &Symmetric<'_>, rows: &[Row<'_>], outputs: usize) -> f64 {
     let parts: Vec<f64> = pairs.into_par_iter().map(|(a, b)| tile_form(h, tiles[a], tiles[b], outputs)).collect();
     // Summed in the order of the tiles, whoever computed them.
     let form: f64 = parts.iter().sum();
-    form.max(0.0)
+    at_least_zero(form)
 }
 
 /// One tile's share, doubled off the diagonal. The two tiles are the same slice on the diagonal.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use faer::Mat;
+use oops_core::finite::smaller;
 
 use crate::product::add_product;
 
@@ -16,7 +17,7 @@ pub fn f64_product_rate() -> f64 {
         add_product(out.as_mut(), a.as_ref(), a.as_ref(), 1.0);
         start.elapsed().as_secs_f64()
     });
-    let best = seconds.fold(f64::INFINITY, f64::min);
+    let best = seconds.fold(f64::INFINITY, smaller);
     std::hint::black_box(&out);
     2.0 * (N as f64).powi(3) / best / 1e9
 }

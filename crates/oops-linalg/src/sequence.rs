@@ -9,7 +9,7 @@
 
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Mat, Par};
-use oops_core::{Fault, Result, bail_if};
+use oops_core::{Fault, Result, bail_if, finite::larger};
 use rayon::prelude::*;
 
 use crate::cholesky::Cholesky;
@@ -30,7 +30,7 @@ pub fn obs_sequence(linear: &Linear<'_>, kept: &[usize], lambda: f64, chunk: usi
         return Ok(plain_cut(linear, kept, SolveStatus::Solved, 0.0));
     }
     // Damping is measured on the kept channels, as everywhere.
-    let unit = h.mean_diagonal(kept) / h.mean_diagonal(&all).max(f64::MIN_POSITIVE);
+    let unit = h.mean_diagonal(kept) / larger(h.mean_diagonal(&all), f64::MIN_POSITIVE);
     let damped = Damped::new(h, &all, lambda * unit)?;
     let Some(factor) = &damped.factor else { return Ok(plain_cut(linear, kept, damped.status, damped.damping)) };
     let mut state = State::new(linear, factor);

@@ -5,7 +5,7 @@
 //! rows) the mean squared error of V is tr(ΔᵀHΔ) − 2 tr(ΔᵀG) + mean ‖d‖²; its minimiser adds G_S to the right side of
 //! [`crate::ridge`]. Small D loses no digits to X W, as XᵀY with Y = X W + D would.
 
-use oops_core::{Fault, Result, bail_if};
+use oops_core::{Fault, Result, bail_if, finite::at_least_zero};
 
 use crate::error::{error_energy, output_energy};
 use crate::linear::Linear;
@@ -46,7 +46,7 @@ pub fn shifted_error(linear: &Linear<'_>, kept: &[usize], repaired: &[f32], shif
     let error = own - 2.0 * shift.along(linear, kept, repaired) + shift.energy;
     // Δ = −W is no output at all: its error is the energy.
     let energy = output_energy(linear) - 2.0 * shift.along(linear, &[], &[]) + shift.energy;
-    Ok([error.max(0.0), energy.max(0.0)])
+    Ok([at_least_zero(error), at_least_zero(energy)])
 }
 
 #[cfg(test)]

@@ -22,21 +22,24 @@ enum Entries<'a> {
 }
 
 impl<'a> Symmetric<'a> {
-    /// A packed lower triangle, row after row, n (n + 1) / 2 entries.
+    /// A packed lower triangle, row after row, n (n + 1) / 2 finite entries.
     pub fn packed(n: usize, entries: &'a [f32]) -> Result<Self> {
         check_len(n, entries.len(), packed_len(n))?;
+        check_entries(entries.iter().all(|v| v.is_finite()))?;
         Ok(Self { n, entries: Entries::Packed(entries) })
     }
 
-    /// A row-major n × n matrix.
+    /// A row-major n × n matrix, finite in its lower triangle.
     pub fn full(n: usize, entries: &'a [f32]) -> Result<Self> {
         check_len(n, entries.len(), n * n)?;
+        check_entries((0..n).all(|i| entries[i * n..=i * n + i].iter().all(|v| v.is_finite())))?;
         Ok(Self { n, entries: Entries::Full(entries) })
     }
 
-    /// A row-major n × n matrix in f64.
+    /// A row-major n × n matrix in f64, finite in its lower triangle.
     pub fn double(n: usize, entries: &'a [f64]) -> Result<Self> {
         check_len(n, entries.len(), n * n)?;
+        check_entries((0..n).all(|i| entries[i * n..=i * n + i].iter().all(|v| v.is_finite())))?;
         Ok(Self { n, entries: Entries::Double(entries) })
     }
 
@@ -85,6 +88,10 @@ impl<'a> Symmetric<'a> {
         let is_kept = self.members(kept);
         (0..self.n).filter(|&j| !is_kept[j]).collect()
     }
+}
+
+fn check_entries(finite: bool) -> Result<()> {
+    bail_if(!finite, || Fault::data("the matrix has an entry that is not finite"))
 }
 
 fn check_len(n: usize, found: usize, expected: usize) -> Result<()> {

@@ -1,12 +1,12 @@
 //! The guard: a repair is kept only if it beats the plain cut on tokens that it was not fitted on.
 
-use oops_core::{Result, Site};
+use oops_core::{Result, Site, finite::check_finite};
 use oops_linalg::{Bias, error_energy, output_energy, shifted_error};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     joint::Refined,
-    options::Search,
+    options::{Search, Unjudged},
     problem::{Module, SiteTokens, Tokens, install},
 };
 
@@ -29,8 +29,8 @@ pub(crate) struct Repair {
 pub(crate) struct Tried {
     /// Relative damping λ; `None` for a method without one.
     pub(crate) damping: Option<f64>,
-    /// Relative squared error on the judging tokens.
-    pub(crate) error: f64,
+    /// Relative squared error on the judging tokens; `None` if it is not a finite number.
+    pub(crate) error: Option<f64>,
 }
 
 /// What the artifact says of one module.
@@ -41,9 +41,11 @@ pub(crate) struct Report {
     pub(crate) site: String,
     /// Channels before and after.
     pub(crate) channels: [usize; 2],
-    /// Relative squared error of the plain cut on the judging tokens; `None` without statistics.
+    /// Relative squared error of the plain cut on the judging tokens, or on the fitted ones where none may judge; `None`
+    /// without statistics.
     pub(crate) error_cut: Option<f64>,
-    /// The same after the repair that was kept, fitted on the fit tokens.
+    /// The same after the repair that was kept, fitted on the fit tokens; a repair that was not judged has the error on
+    /// the tokens that it was fitted on.
     pub(crate) error_repaired: Option<f64>,
     /// Whether the judging tokens were held out from the fit.
     pub(crate) judged_on_heldout: bool,
@@ -52,7 +54,7 @@ pub(crate) struct Report {
     /// Every repair that was judged, in order.
     pub(crate) tried: Vec<Tried>,
     pub(crate) condition: Option<f64>,
-    /// `cut`, `solved`, or what the solver said.
+    /// `cut`, `solved`, or what the solver said, and whether nothing could judge it.
     pub(crate) status: String,
     /// What refining the FFN behind its repair came to, where the method does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +86,7 @@ pub(crate) type Fit<'a> = dyn Fn(&Module, &Tokens, &[f64]) -> Result<Vec<Repair>
 /// A method with its parameters, and which of its repairs to try.
 pub(crate) struct Guard<'a> {
     pub(crate) search: Search,
+    pub(crate) unjudged: Unjudged,
     pub(crate) fit: Box<Fit<'a>>,
 }
 
@@ -105,20 +108,18 @@ impl Guard<'_> {
     /// Tries the rounds of the search on the fit tokens; the best of the first round that beats the plain cut on the
     /// judging tokens is fitted again on all tokens and kept, otherwise the cut is.
     fn choose(&self, module: &Module, tokens: SiteTokens, report: Report) -> Result<(Repair, Report)> {
-        let judge = Judge::new(module, tokens.judge())?;
+        let Some(heldout) = &tokens.heldout else { return self.unjudged(module, tokens, report) };
+        let judge = Judge::new(module, heldout)?;
         let plain = Repair { weight: module.cut(), bias: None, condition: None, status: "cut".to_owned() };
-        let error_cut = judge.error(&plain)?;
-        let mut report = Report {
-            error_cut: Some(error_cut),
-            error_repaired: Some(error_cut),
-            judged_on_heldout: tokens.heldout.is_some(),
-            ..report
-        };
-        for round in self.search.rounds(report.judged_on_heldout) {
+        let error_cut = judge.cut(&plain)?;
+        let mut report =
+            Report { error_cut: Some(error_cut), error_repaired: Some(error_cut), judged_on_heldout: true, ..report };
+        for round in self.search.rounds() {
             let mut best: Option<(f64, f64)> = None;
             for (&damping, repair) in round.iter().zip((self.fit)(module, &tokens.fit, &round)?) {
                 let error = judge.error(&repair)?;
-                report.tried.push(Tried { damping: self.search.report(damping), error });
+                let finite = Some(error).filter(|e| e.is_finite());
+                report.tried.push(Tried { damping: self.search.report(damping), error: finite });
                 // Not a number is never better, and of equals the milder repair, which comes later, is kept.
                 if error < error_cut && best.is_none_or(|(_, least)| error <= least) {
                     best = Some((damping, error));
@@ -133,6 +134,31 @@ impl Guard<'_> {
             return Ok((kept, report));
         }
         Ok((plain, report))
+    }
+
+    /// Without tokens that may judge: the plain cut, or the one repair that the user takes unjudged. On the fitted tokens
+    /// any repair looks better than the cut; one that does not even there has failed, and is not kept.
+    fn unjudged(&self, module: &Module, tokens: SiteTokens, mut report: Report) -> Result<(Repair, Report)> {
+        let fitted = Judge::new(module, &tokens.fit)?;
+        let plain = Repair { weight: module.cut(), bias: None, condition: None, status: "cut".to_owned() };
+        let error_cut = fitted.cut(&plain)?;
+        (report.error_cut, report.error_repaired) = (Some(error_cut), Some(error_cut));
+        if self.search != Search::Cut {
+            report.status = "cut, not judged".to_owned();
+        }
+        let Some(damping) = self.search.only().filter(|_| self.unjudged == Unjudged::Repair) else {
+            return Ok((plain, report));
+        };
+        let repair = (self.fit)(module, &tokens.fit, &[damping])?.into_iter().next().unwrap_or_else(|| plain.clone());
+        let error = fitted.error(&repair)?;
+        if error >= error_cut || error.is_nan() {
+            return Ok((plain, report));
+        }
+        report.error_repaired = Some(error);
+        report.damping = self.search.report(damping);
+        report.condition = repair.condition;
+        report.status = format!("{}, not judged", repair.status);
+        Ok((repair, report))
     }
 }
 
@@ -149,6 +175,13 @@ impl<'a> Judge<'a> {
         let linear = module.linear(tokens)?;
         let energy = if tokens.shift.is_some() { 0.0 } else { output_energy(&linear) };
         Ok(Self { module, tokens, linear, energy })
+    }
+
+    /// The error of the plain cut, which must be a finite number: whatever is compared with NaN looks no worse.
+    fn cut(&self, plain: &Repair) -> Result<f64> {
+        let error = self.error(plain)?;
+        check_finite(&[error], "the error of the plain cut")?;
+        Ok(error)
     }
 
     /// Squared error relative to the energy of the target; what a silent target asks for is silence.

@@ -7,13 +7,13 @@
 mod system;
 
 use oops_artifact::Split;
-use oops_core::Result;
+use oops_core::{Result, finite::check_finite};
 use oops_linalg::Conjugate;
 use oops_model::{Block, Decoder, Linear, Shelf, matrix, values, with_values};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    batch::{Batch, token_roots},
+    batch::{Batch, token_roots, token_weights},
     options::Joint,
 };
 use system::System;
@@ -49,15 +49,16 @@ impl<'a> Fit<'a> {
         [x, y]: [&'a Shelf; 2],
         tick: &'a dyn Fn() -> Result<()>,
     ) -> Result<Self> {
+        let law = token_weights(batches, joint.kappa, |i| y.get(i))?;
         let weights = |i: usize| -> Result<Vec<f32>> {
-            let roots = token_roots(&y.get(i)?, joint.kappa)?.map(|r| values(&r)).transpose()?;
+            let roots = token_roots(&y.get(i)?, &law)?.map(|r| values(&r)).transpose()?;
             Ok(roots.map_or_else(|| vec![1.0; y.rows(i)], |r| r.iter().map(|r| r * r).collect()))
         };
         let weights = (0..y.len()).map(weights).collect::<Result<_>>()?;
         Ok(Self { decoder, batches, x, y, weights, joint, tick })
     }
 
-    /// Refines `block`, which has no attention.
+    /// Refines `block`, which has no attention. Some token must judge.
     pub(crate) fn run(&self, mut block: Block) -> Result<(Block, Refined)> {
         let energy = self.judged(|i| self.squares(i, &self.x.get(i)?))?;
         let error = |block: &Block| -> Result<f64> {
@@ -68,6 +69,7 @@ impl<'a> Fit<'a> {
             Ok(if all == 0.0 { 0.0 } else { all / energy })
         };
         let before = error(&block)?;
+        check_finite(&[before], "the error of an FFN before it is refined")?;
         let mut refined = Refined { error_before: before, error_after: before, iterates: Vec::new() };
         for _ in 0..self.joint.steps {
             let (system, gradient) = System::gather(self, &block)?;
@@ -100,13 +102,12 @@ impl<'a> Fit<'a> {
         (0..self.batches.len()).filter(|&i| self.batches[i].split == Split::Fit)
     }
 
-    /// Sum over the batches that judge: those held out, or the fitted ones without such.
+    /// Sum over the batches with tokens that judge.
     fn judged(&self, of: impl Fn(usize) -> Result<f64>) -> Result<f64> {
-        let judge = if self.fitted().count() < self.batches.len() { Split::Heldout } else { Split::Fit };
-        (0..self.batches.len()).filter(|&i| self.batches[i].split == judge).map(of).sum()
+        (0..self.batches.len()).filter(|&i| self.batches[i].judges.contains(&true)).map(of).sum()
     }
 
-    /// Σ w‖y − `out`‖² of batch `i`.
+    /// Σ w‖y − `out`‖² over the tokens of batch `i` that judge.
     fn squares(&self, i: usize, out: &candle_core::Tensor) -> Result<f64> {
         let (y, weights) = (self.y.get(i)?, &self.weights[i]);
         let width = (y.elem_count() / weights.len().max(1)).max(1);
@@ -114,7 +115,8 @@ impl<'a> Fit<'a> {
         with_values(&y, |y| {
             with_values(out, |out| {
                 let rows = y.chunks_exact(width).zip(out.chunks_exact(width)).zip(weights);
-                rows.map(|((y, out), w)| f64::from(*w) * square(y, out)).sum()
+                let judging = rows.zip(&self.batches[i].judges).filter(|(_, judges)| **judges);
+                judging.map(|(((y, out), w), _)| f64::from(*w) * square(y, out)).sum()
             })
         })?
     }

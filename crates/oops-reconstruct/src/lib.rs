@@ -2,6 +2,7 @@
 //! over blocks, the guard on held-out tokens, resuming and writing exist once.
 
 mod batch;
+mod damping;
 mod forward;
 mod gather;
 mod guard;

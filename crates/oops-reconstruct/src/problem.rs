@@ -34,7 +34,7 @@ impl Shift {
 pub(crate) struct SiteTokens {
     /// Tokens that repairs are fitted on.
     pub(crate) fit: Tokens,
-    /// Tokens that only judge; `None` if calibration held none out.
+    /// Tokens that only judge; `None` if calibration found none that may.
     pub(crate) heldout: Option<Tokens>,
     /// Tokens in either split.
     pub(crate) counts: [u64; 2],
@@ -54,11 +54,6 @@ impl SiteTokens {
         let heldout = (channels.heldout.count > 0).then(|| of(Split::Heldout, &channels.heldout)).transpose()?;
         let counts = [channels.fit.count, channels.heldout.count];
         Ok(Self { fit: of(Split::Fit, &channels.fit)?, heldout, counts })
-    }
-
-    /// The tokens that judge: held out, or the fitted ones if there are no others.
-    pub(crate) fn judge(&self) -> &Tokens {
-        self.heldout.as_ref().unwrap_or(&self.fit)
     }
 
     /// All tokens together: what the final repair is fitted on once its damping is chosen.

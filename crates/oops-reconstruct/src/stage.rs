@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use oops_artifact::{Artifact, Kind, SUMMARY, Sink, json, read_plan};
+use oops_artifact::{Artifact, HeldoutCounts, Kind, SUMMARY, Sink, StatsInfo, json, read_plan};
 use oops_core::{Fault, Plan, Result, Site, bail_if};
 use oops_model::{Block, Checkpoint, DType, slice_block, write_block};
 use oops_stage::{Cx, Facts, Form, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, Workdir, timed};
@@ -12,7 +12,7 @@ use crate::{
     guard::{Guard, Report},
     joint,
     method::{Reconstructor, Statistics},
-    options::{Options, Stream},
+    options::{Options, Search, Stream, Unjudged},
     output::{block_file, write_rest},
     problem::{Module, SiteTokens},
     walk::{BATCH_TOKENS, Walk},
@@ -100,17 +100,21 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
         let dtype = options.dtype.resolve(&checkpoint.config().dtype);
         let guard = Guard {
             search: options.search.clone(),
+            unjudged: options.unjudged,
             fit: Box::new(|module, tokens, dampings| R::repairs(params, module, tokens, dampings)),
         };
         let job = Job { checkpoint: &checkpoint, plan: &plan, dtype: &dtype, guard: &guard, cx };
         cx.progress.begin(plan.blocks.len() as u64, "blocks");
-        let seconds = match options.stream {
+        let (seconds, tokens) = match options.stream {
             Stream::Dense => job.on_the_dense_stream(inputs.optional("stats"))?,
-            Stream::Pruned => Walk::run(&job, inputs.one("tokens")?, &options)?,
+            Stream::Pruned => {
+                let (seconds, counts) = Walk::run(&job, inputs.one("tokens")?, &options)?;
+                (seconds, Some(judging(counts)))
+            }
         };
         cx.measure("modules", seconds);
         write_rest(&cx.work, source, &checkpoint, &plan, &dtype)?;
-        job.summarise(R::NAME, &options)
+        job.summarise(R::NAME, &options, tokens)
     }
 }
 
@@ -129,6 +133,12 @@ fn check_inputs(name: &str, needs: Statistics, stream: Stream, inputs: &PortFact
     bail_if(needs == Statistics::Gram && inputs.one("stats").gram == Some(false), || {
         Fault::config(format!("`{name}` needs Gram matrices, but `stats` has none")).help(help)
     })
+}
+
+/// Tokens that are fitted, those that judge, and those held out that do not because fitted sequences hold them too.
+fn judging(counts: HeldoutCounts) -> [usize; 3] {
+    let judging = counts.judging();
+    [counts.fitted + counts.heldout - judging, judging, counts.leaked]
 }
 
 /// What both loops over blocks work with.
@@ -189,9 +199,11 @@ impl Job<'_> {
         self.cx.work.write(&block_file(l), |path| write_block(path, l, block, self.dtype))
     }
 
-    /// Repairs every block with the statistics of the dense stream; without Gram matrices, cuts.
-    fn on_the_dense_stream(&self, stats: Option<&Artifact>) -> Result<Vec<Seconds>> {
+    /// Repairs every block with the statistics of the dense stream; without Gram matrices, cuts. Gives seconds and the
+    /// numbers of [`judging`].
+    fn on_the_dense_stream(&self, stats: Option<&Artifact>) -> Result<(Vec<Seconds>, Option<[usize; 3]>)> {
         let stats = stats.filter(|s| s.tree.0.keys().any(|n| n.starts_with("gram/")));
+        let info: Option<StatsInfo> = stats.map(|s| json::read(s.path(SUMMARY)?)).transpose()?;
         let mut seconds = Vec::new();
         for l in 0..self.plan.blocks.len() {
             self.cx.check_cancelled()?;
@@ -200,7 +212,7 @@ impl Job<'_> {
             }
             self.cx.progress.advance(1);
         }
-        Ok(seconds)
+        Ok((seconds, info.map(|i| [i.tokens[0], i.tokens[1], i.leaked])))
     }
 
     fn one_block(&self, l: usize, stats: Option<&Artifact>, seconds: &mut Vec<Seconds>) -> Result<()> {
@@ -222,19 +234,37 @@ impl Job<'_> {
         self.write(l, &block, &reports)
     }
 
-    fn summarise(&self, method: &str, options: &Options) -> Result<()> {
+    fn summarise(&self, method: &str, options: &Options, tokens: Option<[usize; 3]>) -> Result<()> {
         let report = |l| json::read::<Vec<Report>>(&self.cx.work.path(&report_file(l)));
-        let reports = (0..self.plan.blocks.len()).map(report).collect::<Result<Vec<_>>>()?;
+        let reports = (0..self.plan.blocks.len()).map(report).collect::<Result<Vec<_>>>()?.concat();
+        self.warn_of_unjudged(options, &reports);
         let mut summary = serde_json::json!({
             "method": method,
             "stream": options.stream,
             "target": options.target,
             "dims": self.plan.apply(&self.checkpoint.config().dims),
-            "modules": reports.concat(),
+            "modules": reports,
         });
+        if let Some([fit, heldout, leaked]) = tokens {
+            summary["tokens"] = serde_json::json!({ "fit": fit, "heldout": heldout, "leaked": leaked });
+        }
         if let Some(joint) = options.joint {
             summary["joint_target"] = serde_json::json!(joint.target);
         }
         self.cx.work.file(SUMMARY, &mut |path| json::write(path, &summary))
+    }
+
+    /// Repairs were asked for, but the plain cut stays because no token may judge them.
+    fn warn_of_unjudged(&self, options: &Options, reports: &[Report]) {
+        let cut = reports.iter().filter(|r| !r.judged_on_heldout && r.error_cut.is_some()).count();
+        if cut > 0 && options.search != Search::Cut && options.unjudged == Unjudged::Cut {
+            // What is refined as a whole is chosen by held-out tokens, whatever the user says.
+            let or = if options.joint.is_some() { "" } else { ", or set `unjudged: repair` to take them as they come" };
+            self.cx.warn(format!(
+                "{cut} of {} modules stay plain cuts: nothing can judge their repairs, since too few held-out tokens are in no \
+                 fitted sequence; use more calibration text{or}",
+                reports.len()
+            ));
+        }
     }
 }

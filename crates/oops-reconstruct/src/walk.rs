@@ -7,13 +7,14 @@
 //! Where the method refines FFNs, the three projections are fitted together before the stream goes on.
 
 use candle_core::Tensor;
-use oops_artifact::{Artifact, TokenBatch, TokenSet};
+use oops_artifact::{Artifact, Heldout, HeldoutCounts, Rows, TokenBatch, TokenSet};
 use oops_core::{Fault, Result, Site, bail_if};
-use oops_model::{Block, Decoder, Shelf, load_shelves, save_shelves, slice_block, with_values};
+use oops_linalg::stats::TokenWeights;
+use oops_model::{Block, Decoder, Linear, Shelf, load_shelves, save_shelves, slice_block, with_values};
 use oops_stage::{Workdir, timed};
 
 use crate::{
-    batch::{Batch, token_roots, weighted},
+    batch::{Batch, token_roots, token_weights, weighted},
     forward::{columns, fault, project, site_input, without_attention},
     gather::Gather,
     joint::{Fit, Refined},
@@ -33,6 +34,7 @@ pub(crate) struct Walk<'a> {
     options: &'a Options,
     decoder: Decoder,
     batches: Vec<Batch>,
+    counts: HeldoutCounts,
     /// The pruned model's residual stream, one row per token, batch by batch.
     x: Shelf,
     /// The dense model's, where the target needs it.
@@ -45,8 +47,12 @@ fn streams_file(l: usize) -> String {
 }
 
 impl<'a> Walk<'a> {
-    /// Repairs every block, or what an earlier, killed run has left.
-    pub(crate) fn run(job: &'a Job<'a>, tokens: &Artifact, options: &'a Options) -> Result<Vec<Seconds>> {
+    /// Repairs every block, or what an earlier, killed run has left; gives seconds and what was held out.
+    pub(crate) fn run(
+        job: &'a Job<'a>,
+        tokens: &Artifact,
+        options: &'a Options,
+    ) -> Result<(Vec<Seconds>, HeldoutCounts)> {
         let tokens = TokenSet::read(tokens)?;
         let (blocks, cx) = (job.plan.blocks.len(), job.cx);
         tokens.check_vocab(job.checkpoint.config().dims.vocab)?;
@@ -55,8 +61,9 @@ impl<'a> Walk<'a> {
         let decoder = Decoder::new(job.checkpoint.config(), longest)?;
         let x = Shelf::new(cx.spill_file("pruned.shelf"))?;
         let dense = options.two_streams().then(|| Shelf::new(cx.spill_file("dense.shelf"))).transpose()?;
-        let mut walk = Self { job, options, decoder, batches: Vec::new(), x, dense };
-        walk.embed(&tokens)?;
+        let heldout = Heldout::of(&tokens, PERIOD);
+        let mut walk = Self { job, options, decoder, batches: Vec::new(), counts: heldout.counts(), x, dense };
+        walk.embed(&tokens, &heldout)?;
         let first = walk.resume(blocks)?;
         cx.progress.advance(first as u64);
         let mut seconds = Vec::new();
@@ -64,7 +71,7 @@ impl<'a> Walk<'a> {
             walk.block(l, &mut seconds).map_err(|f| f.at(format!("block {l}")))?;
             cx.progress.advance(1);
         }
-        Ok(seconds)
+        Ok((seconds, walk.counts))
     }
 
     /// Continues behind the last block whose weights, report and streams are finished; gives the first block to do.
@@ -95,7 +102,7 @@ impl<'a> Walk<'a> {
             // What is written is what the stream goes through.
             block = block.rounded(job.dtype)?;
             match (&mut report, self.options.joint) {
-                (Some(report), Some(joint)) if site == Site::MlpDown && block.dims.ffn > 0 => {
+                (Some(report), Some(joint)) if self.refines(site, &block) => {
                     drop(inputs);
                     let refined = timed(&mut time.repair, || self.refine(joint, &dense, &mut block));
                     report.refined = Some(refined.map_err(|f| f.at(site))?);
@@ -113,6 +120,23 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Whether an FFN that lost channels is refined: without held-out tokens no iterate could be told from the others.
+    fn refines(&self, site: Site, block: &Block) -> bool {
+        site == Site::MlpDown && block.dims.ffn > 0 && self.counts.judging() > 0
+    }
+
+    /// What tokens weigh in the fit of a module: y is the dense stream behind it or, where that does not walk along, the
+    /// pruned stream in front of it.
+    fn token_weights(&self, site: Site, front: &Block, layer: &Linear) -> Result<TokenWeights> {
+        token_weights(&self.batches, self.options.kappa, |i| {
+            self.job.cx.check_cancelled()?;
+            let Some(dense) = &self.dense else { return self.x.get(i) };
+            let before = dense.get(i)?;
+            let input = site_input(&self.decoder, front, &before, &self.batches[i].lengths, site)?;
+            (before + project(&input, layer)?).map_err(fault)
+        })
+    }
+
     /// The kept columns of a module's input, batch by batch, and its statistics if something of the module goes. The
     /// dense stream, where there is one, moves behind the module.
     fn inputs(&mut self, l: usize, site: Site, dense: &Block) -> Result<(Shelf, Option<Gather>)> {
@@ -125,6 +149,7 @@ impl<'a> Walk<'a> {
         let width = dense.dims.width(site);
         let mut gather = (kept.len() < width).then(|| Gather::new(width, outputs));
         let mut inputs = Shelf::new(self.job.cx.spill_file("inputs.shelf"))?;
+        let law = gather.is_some().then(|| self.token_weights(site, &dense_front, layer)).transpose()?;
         for (i, batch) in self.batches.iter().enumerate() {
             self.job.cx.check_cancelled()?;
             let mut stream = self.x.get(i)?;
@@ -140,11 +165,11 @@ impl<'a> Walk<'a> {
                 stream = (before + output).map_err(fault)?;
                 dense.set(i, stream.clone())?;
             }
-            if let Some(gather) = &mut gather {
-                let weights = token_roots(&stream, self.options.kappa)?;
+            if let (Some(gather), Some(law)) = (&mut gather, &law) {
+                let (weights, parts) = (token_roots(&stream, law)?, Rows::new(&batch.judges));
                 let shift = shift.map(|d| weighted(&d, weights.as_ref())).transpose()?;
                 let shift = shift.as_ref().map(oops_model::values).transpose()?;
-                with_values(&weighted(&x, weights.as_ref())?, |x| gather.add(batch.split, x, shift.as_deref()))??;
+                with_values(&weighted(&x, weights.as_ref())?, |x| gather.add(&parts, x, shift.as_deref()))??;
             }
             inputs.push(columns(&x, &kept)?)?;
         }
@@ -152,7 +177,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Moves the pruned stream behind a module.
-    fn advance(&mut self, inputs: &Shelf, layer: &oops_model::Linear) -> Result<()> {
+    fn advance(&mut self, inputs: &Shelf, layer: &Linear) -> Result<()> {
         for i in 0..self.x.len() {
             let moved = self.x.get(i)? + project(&inputs.get(i)?, layer)?;
             self.x.set(i, moved.map_err(fault)?)?;
@@ -188,13 +213,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Embeds the tokens.
-    fn embed(&mut self, tokens: &TokenSet) -> Result<()> {
+    fn embed(&mut self, tokens: &TokenSet, heldout: &Heldout) -> Result<()> {
         let embedding = self.job.checkpoint.embedding()?;
-        for TokenBatch { split, lengths, ids, .. } in tokens.batches(PERIOD, BATCH_TOKENS) {
+        for TokenBatch { split, lengths, ids, judges, .. } in tokens.batches(heldout, BATCH_TOKENS) {
             let x = self.decoder.embed(&embedding, &ids)?;
             self.dense.iter_mut().try_for_each(|dense| dense.push(x.clone()))?;
             self.x.push(x)?;
-            self.batches.push(Batch { split, lengths });
+            self.batches.push(Batch { split, lengths, judges });
         }
         Ok(())
     }

@@ -10,7 +10,8 @@ use crate::BlockView;
 /// Channels that are outliers of their site: E\[x²\] > m²·median over the site, or max|x| > τ·median over the site.
 pub(crate) fn channels(stats: &ChannelStats, m: f64, tau: f64) -> Vec<usize> {
     let peaks: Vec<f64> = stats.max_abs.iter().map(|&v| f64::from(v)).collect();
-    let (energy_limit, peak_limit) = (m * m * median(&stats.second), tau * median(&peaks));
+    let (Some(energy), Some(peak)) = (median(&stats.second), median(&peaks)) else { return Vec::new() };
+    let (energy_limit, peak_limit) = (m * m * energy, tau * peak);
     (0..stats.second.len()).filter(|&j| stats.second[j] > energy_limit || peaks[j] > peak_limit).collect()
 }
 

@@ -21,8 +21,8 @@ pub(crate) fn standardize(x: &[f64], robust: bool) -> Vec<f64> {
 
 /// x / median(x); x itself where the median is not positive.
 pub(crate) fn by_median(x: &[f64]) -> Vec<f64> {
-    let m = median(x);
-    x.iter().map(|v| if m > 0.0 { v / m } else { *v }).collect()
+    let m = median(x).filter(|&m| m > 0.0 || m.is_nan());
+    x.iter().map(|v| m.map_or(*v, |m| v / m)).collect()
 }
 
 #[cfg(test)]

@@ -61,9 +61,12 @@ impl Sizes<'_> {
         widths.max().unwrap_or(0) as u64
     }
 
-    /// Σ over sites of n² of the block where that is largest: f32 Gram matrices of one block take four times this.
+    /// Σ over sites of n² of the block where that is largest: f32 Gram matrices of one block take four times this. Widths
+    /// come from files: what no machine holds is `u64::MAX`, not a small number.
     pub fn squares(self) -> u64 {
-        let of = |b: &oops_core::BlockDims| Site::ALL.map(|s| (b.width(s) * b.width(s)) as u64).iter().sum();
+        let square = |n: usize| (n as u64).saturating_mul(n as u64);
+        let of =
+            |b: &oops_core::BlockDims| Site::ALL.iter().fold(0, |sum: u64, &s| sum.saturating_add(square(b.width(s))));
         self.0.blocks.iter().map(of).max().unwrap_or(0)
     }
 
@@ -92,6 +95,8 @@ mod tests {
         assert_eq!((sizes.block(), sizes.embedding(), sizes.checkpoint(2)), (336, 128, 2 * (168 + 64)));
         assert_eq!((sizes.widest(), sizes.squares(), sizes.stream(5)), (4, 16 + 9, 80));
         assert_eq!(sizes.inner(1), 4 * (12 + 8 + 4 + 6));
+        let absurd = ModelDims { blocks: vec![BlockDims { ffn: usize::MAX / 2, ..block }], ..dims.clone() };
+        assert_eq!(Sizes(&absurd).squares(), u64::MAX);
         // Two sequences of two tokens: 3 pairs each.
         let tokens = TokensFacts { sequences: 2, sequence_tokens: 2 };
         assert!((sizes.forward(tokens) - (2.0 * 168.0 * 4.0 + 4.0 * 8.0 * 6.0)).abs() < 1e-9);

@@ -3,10 +3,12 @@
 use oops_artifact::{
     curvature_file, gradients_file, sequence_gradients_file, write_gradients, write_gram, write_sequence_gradients,
 };
-use oops_core::{BlockDims, Fault, Result, Site, UnitKind, bail_if};
+use oops_core::{BlockDims, Result, Site, UnitKind, bail_if};
 use oops_linalg::Gram;
 use oops_stage::Workdir;
 use rayon::prelude::*;
+
+use crate::moments::overflow;
 
 /// Channels per task: fixed, so that the order of additions never depends on the thread count.
 const TILE: usize = 64;
@@ -67,9 +69,7 @@ impl Collector {
     /// Writes the block's files, that of the sums last: it stands for all of them. Curvature is per token of `tokens`.
     pub(super) fn publish(mut self, work: &Workdir, block: usize, per_sequence: bool, tokens: usize) -> Result<()> {
         let finite = self.ffn.iter().chain(&self.heads).all(|g| g.is_finite());
-        bail_if(!finite, || {
-            Fault::data("a gradient is not finite: the model overflows 32-bit floats on these tokens")
-        })?;
+        bail_if(!finite, || overflow("a gradient"))?;
         for (site, mut gram) in Site::ALL.into_iter().zip(self.curvature.take().into_iter().flatten()) {
             gram.scale(1.0 / tokens.max(1) as f32);
             work.write(&curvature_file(block, site), |path| write_gram(path, gram.to_packed()))?;

@@ -3,7 +3,7 @@
 //! Forward: `input-LLL.bin` is the residual stream at block LLL's input; the last one is what the head reads. Backward:
 //! `gradient-LLL.bin` is the loss's gradient there, written after block LLL's results; then the input is dropped.
 
-use oops_artifact::{TokenSet, curvature_file, gradients_file, sequence_gradients_file, write_losses};
+use oops_artifact::{Heldout, TokenSet, curvature_file, gradients_file, sequence_gradients_file, write_losses};
 use oops_core::{Fault, Result, Site, UnitKind, bail_if};
 use oops_model::{Checkpoint, Decoder, TensorReader};
 use oops_stage::{Cx, Workdir, timed};
@@ -69,7 +69,8 @@ impl<'a> Walk<'a> {
         let decoder = Decoder::new(checkpoint.config(), longest)?.computing(params.compute_dtype);
         let mut embedded = Passage::open(cx, None, input(0))?;
         let mut keep = |batch: &mut Batch| embedded.keep(batch);
-        let sizes = (0, params.batch_tokens);
+        let heldout = Heldout::of(tokens, 0);
+        let sizes = (&heldout, params.batch_tokens);
         let stream = hidden::embed(checkpoint, &decoder, tokens, sizes, params.stream_dtype, &mut keep)?;
         let (mut gradient, embedded, clock) = (stream.clone(), Some(embedded), Clock::default());
         gradient.iter_mut().try_for_each(Batch::clear)?;

@@ -31,7 +31,7 @@ fn perturbed(blocks: &[Block]) -> Vec<Block> {
 
 fn inputs_in(root: &Path, student: &[Block]) -> Inputs {
     let teacher = model(&root.join("teacher"), HIDDEN, &teacher_blocks());
-    inputs(model(&root.join("student"), HIDDEN, student), teacher, tokens(&root.join("tokens"), 20, 12))
+    inputs(model(&root.join("student"), HIDDEN, student), teacher, tokens(&root.join("tokens"), 20, 40))
 }
 
 fn params(changes: Value) -> Params {

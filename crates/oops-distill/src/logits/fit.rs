@@ -44,7 +44,7 @@ impl<'a> Fit<'a> {
         tokens: &'a TokenSet,
         cx: &'a Cx<'a>,
     ) -> Result<Self> {
-        let split = Split::new(tokens.sequences.len(), params.heldout_fraction)?;
+        let split = Split::new(tokens, params.heldout_fraction)?;
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         let mut rng = Rng::new(cx.seed, "distill.logits/start");
         let head = teacher.head()?;
@@ -173,11 +173,14 @@ impl<'a> Fit<'a> {
         Ok(())
     }
 
-    /// Mean divergence per held-out token.
+    /// Mean divergence per held-out token that judges.
     fn judge(&self, blocks: &[Block]) -> Result<f64> {
-        let one = |&i: &usize| self.student.divergence(blocks, &self.tokens.sequences[i], &self.teacher.get(i)?);
-        let total = self.split.heldout.iter().map(one).sum::<Result<f64>>()?;
-        Ok(total / self.tokens(&self.split.heldout).max(1) as f64)
+        let one = |(&i, judges): (&usize, &Vec<bool>)| -> Result<f64> {
+            let each = self.student.divergence(blocks, &self.tokens.sequences[i], &self.teacher.get(i)?)?;
+            Ok(each.iter().zip(judges).filter(|(_, judges)| **judges).map(|(d, _)| d).sum())
+        };
+        let total = self.split.heldout.iter().zip(&self.split.judges).map(one).sum::<Result<f64>>()?;
+        Ok(total / self.split.judging().max(1) as f64)
     }
 
     /// Whether the last `patience` evaluations brought nothing better.

@@ -79,13 +79,12 @@ impl Student {
         Ok((divergences.iter().sum::<f64>() * scale, gradients.concat()))
     }
 
-    /// Σ over the tokens of one sequence of the divergence of `blocks` from the teacher's states `teacher`
-    /// `[T, hidden]`.
-    pub(crate) fn divergence(&self, blocks: &[Block], ids: &[u32], teacher: &Tensor) -> Result<f64> {
+    /// The divergence of `blocks` from the teacher's states `teacher` `[T, hidden]`, at every token of one sequence.
+    pub(crate) fn divergence(&self, blocks: &[Block], ids: &[u32], teacher: &Tensor) -> Result<Vec<f64>> {
         let embedded = self.decoder.embed(&self.embedding, ids);
         let through = |x: Tensor, b: &Block| self.decoder.block(b, &x, &[ids.len()], &mut |_, _| Ok(()));
         let x = blocks.iter().try_fold(embedded?, through)?;
-        Ok(self.decoder.divergence(&self.divergence_law(), &x, teacher)?.iter().sum())
+        self.decoder.divergence(&self.divergence_law(), &x, teacher)
     }
 
     /// The blocks of this moment as they will be stored; later steps do not change them.
@@ -150,6 +149,7 @@ mod tests {
             let blocks = student.snapshot(&DType::F32).unwrap();
             let of =
                 |ids, start| student.divergence(&blocks, ids, &teacher.narrow(0, start, ids.len()).unwrap()).unwrap();
+            let of = |ids: &[u32], start| -> f64 { of(ids, start).iter().sum() };
             (of(sequences[0], 0) + of(sequences[1], 8)) / 20.0
         };
         assert!((loss - mean()).abs() < 1e-6 * loss);

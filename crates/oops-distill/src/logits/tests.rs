@@ -28,7 +28,7 @@ fn perturbed() -> Vec<Block> {
 
 fn inputs_in(root: &Path, student: &[Block]) -> Inputs {
     let teacher = model(&root.join("teacher"), HIDDEN, &teacher_blocks());
-    inputs(model(&root.join("student"), HIDDEN, student), teacher, tokens(&root.join("tokens"), 40, 12))
+    inputs(model(&root.join("student"), HIDDEN, student), teacher, tokens(&root.join("tokens"), 40, 40))
 }
 
 fn params(changes: Value) -> Params {

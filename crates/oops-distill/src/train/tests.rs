@@ -63,7 +63,7 @@ fn a_step_descends_along_the_automatic_gradient() {
     let (decoder, recipe) = (Decoder::new(&config, 12).unwrap(), recipe());
     let noise = |seed| testkit::noise(&[12, 16], seed, 1.0);
     let (x, y) = ([noise(1), noise(2), noise(3)], [noise(4), noise(5), noise(6)]);
-    let split = Split { fit: vec![0, 1], heldout: vec![2] };
+    let split = Split { fit: vec![0, 1], heldout: vec![2], judges: vec![vec![true; 12]], leaked: 0 };
     let (xs, ys) = (shelf(&x), shelf(&y));
     let trainer = trainer(&decoder, &recipe, Data::new(&xs, &ys, &split, 0.0).unwrap());
     let trainable = Trainable::new(&block, None, &mut Rng::new(1, "x")).unwrap();
@@ -110,7 +110,7 @@ fn step_speed() {
     let noise = |seed| testkit::noise(&[512, 576], seed, 1.0);
     let x = [noise(1), noise(2), noise(3)];
     let y = [noise(4), noise(5), noise(6)];
-    let split = Split { fit: vec![0, 1], heldout: vec![2] };
+    let split = Split { fit: vec![0, 1], heldout: vec![2], judges: vec![vec![true; 512]], leaked: 0 };
     let (xs, ys) = (shelf(&x), shelf(&y));
     let trainer = trainer(&decoder, &recipe, Data::new(&xs, &ys, &split, 10.0).unwrap());
     let trainable = Trainable::new(&block, None, &mut Rng::new(1, "x")).unwrap();

@@ -1,5 +1,7 @@
 //! The budget program as rows and columns: where each unit, group and limit sits, and in which units.
 
+use oops_core::finite::smaller;
+
 use super::{Allocation, Budget, BudgetRow, Outcome, Problem, Sparse};
 
 /// Where things are: free units first, then the L fractions; equalities first, then bounds, then further rows.
@@ -53,7 +55,7 @@ impl Layout {
 
     /// Score of unit i in units, cut off at the cap.
     fn gain(&self, b: &Budget<'_>, i: usize) -> f64 {
-        (b.scores[i] / self.score_unit).min(self.cap * b.costs[i] / self.cost_unit)
+        smaller(b.scores[i] / self.score_unit, self.cap * b.costs[i] / self.cost_unit)
     }
 
     /// Whether every score that was cut off still lies clearly above what its unit costs at the solution's prices, so

@@ -9,7 +9,7 @@
 //! A program whose equality-constrained optimum lies inside the bounds is done in closed form; the others go to Clarabel,
 //! one thread each.
 
-use oops_core::{Fault, Result, bail_if};
+use oops_core::{Fault, Result, bail_if, finite::at_least_zero};
 use rayon::prelude::*;
 
 use super::QpStatus;
@@ -65,7 +65,7 @@ pub fn transfer(linear: &Linear<'_>, kept: &[usize], options: &TransferOptions<'
     let h = linear.gram();
     h.check_channels(kept)?;
     options.check(h.n())?;
-    let amplitudes: Vec<f64> = (0..h.n()).map(|j| h.get(j, j).max(0.0).sqrt()).collect();
+    let amplitudes: Vec<f64> = (0..h.n()).map(|j| at_least_zero(h.get(j, j)).sqrt()).collect();
     let carry = |p: usize| Carried { h, kept, amplitudes: &amplitudes, options }.solve(p);
     let carriers = h.others(kept).into_par_iter().map(carry).collect::<Result<Vec<_>>>()?;
     Ok(Transfer { weight: apply(linear, kept, &carriers), carriers })

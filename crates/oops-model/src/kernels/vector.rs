@@ -8,7 +8,7 @@ const EXP_MIN: f32 = -87.0;
 /// Above this, [`exp`] stays at e^88 ≈ 1.65e38, so that it never overflows.
 const EXP_MAX: f32 = 88.0;
 
-/// e^x, within 2 ulp for x in [−87, 88]; 0 below, e^88 above.
+/// e^x, within 2 ulp for x in [−87, 88]; 0 below, e^88 above, NaN for NaN.
 ///
 /// x = n·ln 2 + r with |r| ≤ ln 2 / 2; e^r by a degree-6 polynomial (coefficients of Cephes `expf`); 2^n is added to
 /// the exponent bits.
@@ -28,7 +28,8 @@ pub(super) fn exp(x: f32) -> f32 {
     }
     let e = (p * r).mul_add(r, r) + 1.0;
     let scaled = f32::from_bits(e.to_bits().wrapping_add(shifted.to_bits() << 23));
-    if x < EXP_MIN { 0.0 } else { scaled }
+    // The exponent was added to bits: of NaN they could have become a number. What is clamped minus itself is 0, or NaN.
+    if x >= EXP_MIN { scaled } else { clamped - clamped }
 }
 
 /// Folds `x` into 16 lanes with `f`, then the lanes and the tail with `join`.
@@ -114,6 +115,10 @@ mod tests {
         assert!(worst <= 2.0, "{worst} ulp");
         assert_eq!([exp(0.0), exp(-88.0), exp(f32::NEG_INFINITY)], [1.0, 0.0, 0.0]);
         assert!(exp(1e9).is_finite());
+        // Every NaN is one, whatever its payload says.
+        for payload in [0x7f80_0001, 0x7f80_00ff, 0x7fc0_0000, 0x7fff_ffff, 0xff80_0001, 0xffc0_1234] {
+            assert!(exp(f32::from_bits(payload)).is_nan(), "{payload:x}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! *Reference.* Martens & Grosse, K-FAC (arXiv 1503.05671), for the factors.
 
-use oops_core::Result;
+use oops_core::{Result, finite::larger};
 use oops_linalg::{Gram, RowSolver};
 use oops_model::{Block, LinearizedFfn, values};
 use rayon::prelude::*;
@@ -55,7 +55,7 @@ impl System {
                 gram.add(rows)?;
             }
         }
-        let scale = 1.0 / tokens.max(1.0);
+        let scale = 1.0 / larger(tokens, 1.0);
         gradient.iter_mut().for_each(|g| *g *= scale as f32);
         let norms = column_squares(&values(&block.down.weight)?, ffn);
         let curvature = squares.map(|sums| raised(sums.iter().zip(&norms).map(|(s, n)| s * scale * n).collect()));
@@ -89,7 +89,7 @@ impl System {
             weigh(&mut along, &fit.weights[i], |w| w);
             add(&mut out, &map.back(&along));
         }
-        let scale = (1.0 / self.tokens.max(1.0)) as f32;
+        let scale = (1.0 / larger(self.tokens, 1.0)) as f32;
         let [input, inner] = self.factors.each_ref().map(RowSolver::damping);
         let (gate, rest) = out.split_at_mut(self.sizes[0]);
         let (up, down) = rest.split_at_mut(self.sizes[1]);

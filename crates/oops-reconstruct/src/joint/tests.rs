@@ -33,7 +33,8 @@ fn case() -> Case {
         let stream = noise(&[ROWS, HIDDEN], 20 + i, 1.0);
         y.push(decoder.block(&dense, &stream, &[ROWS], &mut |_, _| Ok(())).unwrap()).unwrap();
         x.push(stream).unwrap();
-        batches.push(Batch { split: if i == 3 { Split::Heldout } else { Split::Fit }, lengths: vec![ROWS] });
+        let split = if i == 3 { Split::Heldout } else { Split::Fit };
+        batches.push(Batch { split, lengths: vec![ROWS], judges: vec![i == 3; ROWS] });
     }
     Case { decoder, batches, x, y, half }
 }

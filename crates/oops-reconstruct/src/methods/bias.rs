@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     guard::Repair,
     method::Reconstructor,
-    options::{Options, Search, Stream},
+    options::{Options, Search, Stream, Unjudged},
     output::SaveAs,
     problem::{Module, Tokens},
 };
@@ -22,6 +22,9 @@ use crate::{
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Params {
+    /// Without held-out tokens that can judge: `cut` (the plain cut stays) or `repair` (it stays, unjudged).
+    #[serde(skip_serializing_if = "Unjudged::is_cut")]
+    unjudged: Unjudged,
     /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
     stream: Stream,
     /// Precision of the written weights: `auto` (as the source; f32 for quantised ones), `f32`, `f16`, `bf16`.
@@ -33,12 +36,12 @@ pub(crate) struct MeanBias;
 impl Reconstructor for MeanBias {
     type Params = Params;
     const NAME: &'static str = "reconstruct.bias";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "FLAP's bias compensation: the mean of what was removed";
     const ADDS_BIASES: bool = true;
 
     fn options(params: &Params) -> Options {
-        Options::own(params.dtype, Search::Once, params.stream)
+        Options::own(params.dtype, Search::Once, params.stream).unjudged(params.unjudged)
     }
 
     fn repair(_: &Params, module: &Module, tokens: &Tokens, _: f64) -> Result<Repair> {

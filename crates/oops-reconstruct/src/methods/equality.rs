@@ -23,7 +23,7 @@ pub(crate) struct KeptMean;
 impl Reconstructor for KeptMean {
     type Params = DampedParams;
     const NAME: &'static str = "reconstruct.equality";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "ridge that keeps the output for the mean input exactly";
 
     fn options(params: &DampedParams) -> Options {

@@ -64,7 +64,7 @@ pub(crate) struct JointRepair;
 impl Reconstructor for JointRepair {
     type Params = Params;
     const NAME: &'static str = "reconstruct.joint";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "ridge, then gate, up and down together by Gauss-Newton steps on the pruned stream";
     const STATISTICS: Statistics = Statistics::Nothing;
 

@@ -25,7 +25,7 @@ pub(crate) struct PlainCut;
 impl Reconstructor for PlainCut {
     type Params = Params;
     const NAME: &'static str = "reconstruct.none";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "the plain cut";
     const STATISTICS: Statistics = Statistics::Nothing;
 

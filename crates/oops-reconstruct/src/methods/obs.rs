@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     guard::Repair,
     method::Reconstructor,
-    options::{Damping, Options, Search, Stream},
+    options::{Damping, Options, Search, Stream, Unjudged},
     output::SaveAs,
     problem::{Module, Tokens},
 };
@@ -28,8 +28,12 @@ use crate::{
 pub(crate) struct Params {
     /// Channels that go in one step.
     chunk: usize,
-    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens, 1e-3 without such.
+    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
     damping: Damping,
+    /// Without held-out tokens that can judge: `cut` (the plain cut stays) or `repair` (it stays, unjudged; needs a number
+    /// for `damping`).
+    #[serde(skip_serializing_if = "Unjudged::is_cut")]
+    unjudged: Unjudged,
     /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
     stream: Stream,
     /// Precision of the written weights: `auto` (as the source; f32 for quantised ones), `f32`, `f16`, `bf16`.
@@ -38,7 +42,13 @@ pub(crate) struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        Self { chunk: 32, damping: Damping::DEFAULT, stream: Stream::Dense, dtype: SaveAs::Auto }
+        Self {
+            chunk: 32,
+            damping: Damping::DEFAULT,
+            unjudged: Unjudged::Cut,
+            stream: Stream::Dense,
+            dtype: SaveAs::Auto,
+        }
     }
 }
 
@@ -47,7 +57,7 @@ pub(crate) struct SequentialRemoval;
 impl Reconstructor for SequentialRemoval {
     type Params = Params;
     const NAME: &'static str = "reconstruct.obs";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "optimal-brain-surgeon updates, a few channels at a time (ridge by another way)";
 
     fn check(params: &Params) -> Result<()> {
@@ -55,7 +65,7 @@ impl Reconstructor for SequentialRemoval {
     }
 
     fn options(params: &Params) -> Options {
-        Options::own(params.dtype, Search::Damped(params.damping), params.stream)
+        Options::own(params.dtype, Search::Damped(params.damping), params.stream).unjudged(params.unjudged)
     }
 
     fn repair(params: &Params, module: &Module, tokens: &Tokens, damping: f64) -> Result<Repair> {

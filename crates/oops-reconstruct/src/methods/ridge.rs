@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     guard::Repair,
     method::Reconstructor,
-    options::{Damping, Options, Search, Stream, Target},
+    options::{Damping, Options, Search, Stream, Target, Unjudged},
     output::SaveAs,
     problem::{Module, Shift, Tokens},
 };
@@ -26,15 +26,20 @@ use crate::{
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Params {
-    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens, 1e-3 without such.
+    /// λ, relative to the mean of diag H_SS, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
     damping: Damping,
+    /// Without held-out tokens that can judge: `cut` (the plain cut stays) or `repair` (it stays, unjudged; needs a number
+    /// for `damping`).
+    #[serde(skip_serializing_if = "Unjudged::is_cut")]
+    unjudged: Unjudged,
     /// Activations to fit on: `dense` (from the statistics) or `pruned` (walks the tokens through what is repaired so far).
     stream: Stream,
     /// On the pruned stream, what a module shall give: `own` (its dense weights' output there), `dense` (its output on the
     /// dense stream) or `residual` (what the stream lacks to be the dense one).
     target: Target,
-    /// κ: on the pruned stream a token weighs min(1, κ·median‖y‖²/‖y_t‖²), y the stream behind the module, so that massive
-    /// tokens do not own the fit; 0 weighs all alike.
+    /// κ: on the pruned stream a token weighs min(1, κ·median‖y‖²/‖y_t‖²), so that massive tokens do not own the fit; 0 weighs
+    /// all alike. y is the dense stream behind the module or, with `target: own`, the pruned one in front of it; the median
+    /// is over all tokens that are not held out.
     kappa: f64,
     /// Precision of the written weights: `auto` (as the source; f32 for quantised ones), `f32`, `f16`, `bf16`.
     dtype: SaveAs,
@@ -43,7 +48,14 @@ pub(crate) struct Params {
 impl Default for Params {
     fn default() -> Self {
         // On SmolLM2-135M with 20, 30, 50 % removed: perplexity 30.18, 36.07, 61.71 with λ = 1e-3, 30.07, 35.82, 61.44 so.
-        Self { damping: Damping::Auto, stream: Stream::Dense, target: Target::Own, kappa: 0.0, dtype: SaveAs::Auto }
+        Self {
+            damping: Damping::Auto,
+            unjudged: Unjudged::Cut,
+            stream: Stream::Dense,
+            target: Target::Own,
+            kappa: 0.0,
+            dtype: SaveAs::Auto,
+        }
     }
 }
 
@@ -52,13 +64,14 @@ pub(crate) struct RidgeRepair;
 impl Reconstructor for RidgeRepair {
     type Params = Params;
     const NAME: &'static str = "reconstruct.ridge";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ABOUT: &'static str = "least squares on the kept channels, damped towards the plain cut, guarded";
 
     fn options(params: &Params) -> Options {
         Options {
             dtype: params.dtype,
             search: Search::Damped(params.damping),
+            unjudged: params.unjudged,
             stream: params.stream,
             target: params.target,
             kappa: params.kappa,
@@ -69,7 +82,7 @@ impl Reconstructor for RidgeRepair {
     /// Packed Gram matrices of both splits and the factor; W, the cut and every candidate, and the right sides in f64; with
     /// another target also XᵀD of both splits.
     fn solve_bytes(params: &Params, n: u64, d: u64) -> u64 {
-        let candidates = Search::Damped(params.damping).rounds(true).first().map_or(0, Vec::len) as u64;
+        let candidates = Search::Damped(params.damping).rounds().first().map_or(0, Vec::len) as u64;
         let shifts = if params.target == Target::Own { 0 } else { 2 };
         12 * n * n + 4 * n * d * (4 + candidates + shifts)
     }

@@ -23,7 +23,7 @@ pub(crate) struct UnitGains;
 impl Reconstructor for UnitGains {
     type Params = DampedParams;
     const NAME: &'static str = "reconstruct.scale";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "one gain between 0 and 2 per kept unit, folded into its weights";
 
     fn options(params: &DampedParams) -> Options {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     guard::Repair,
     method::Reconstructor,
-    options::{Damping, Options, Search, Stream},
+    options::{Damping, Options, Search, Stream, Unjudged},
     output::SaveAs,
     problem::{Module, Tokens},
 };
@@ -28,8 +28,12 @@ use crate::{
 pub(crate) struct Params {
     /// m, carriers of a removed channel.
     carriers: usize,
-    /// λ, relative to each carrier's own second moment, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens, 1e-3 without such.
+    /// λ, relative to each carrier's own second moment, or `auto`: the best of 1e-4 … 1e-1 on the held-out tokens.
     damping: Damping,
+    /// Without held-out tokens that can judge: `cut` (the plain cut stays) or `repair` (it stays, unjudged; needs a number
+    /// for `damping`).
+    #[serde(skip_serializing_if = "Unjudged::is_cut")]
+    unjudged: Unjudged,
     /// β, the most that one carrier may deliver, in amplitudes (RMS) of the removed channel; absent for no bound.
     beta: Option<f64>,
     /// κ, the most that all carriers of a channel may deliver together (ℓ1), in the same unit; absent for no bound.
@@ -45,6 +49,7 @@ impl Default for Params {
         Self {
             carriers: 32,
             damping: Damping::DEFAULT,
+            unjudged: Unjudged::Cut,
             beta: None,
             kappa: None,
             stream: Stream::Dense,
@@ -58,7 +63,7 @@ pub(crate) struct Carriers;
 impl Reconstructor for Carriers {
     type Params = Params;
     const NAME: &'static str = "reconstruct.transfer";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "each removed channel is carried by its most correlated kept ones, means kept exactly";
 
     fn check(params: &Params) -> Result<()> {
@@ -72,7 +77,7 @@ impl Reconstructor for Carriers {
     }
 
     fn options(params: &Params) -> Options {
-        Options::own(params.dtype, Search::Damped(params.damping), params.stream)
+        Options::own(params.dtype, Search::Damped(params.damping), params.stream).unjudged(params.unjudged)
     }
 
     fn repair(params: &Params, module: &Module, tokens: &Tokens, damping: f64) -> Result<Repair> {

@@ -47,7 +47,7 @@ fn check_stops<S: Stage>(root: &Path, inputs: &Inputs, recipe: &S::Params, tag: 
 #[test]
 fn a_stopped_run_goes_on_to_the_same_bytes() {
     let root = tempfile::tempdir().unwrap();
-    let inputs = inputs_in(root.path(), &cut(), 20);
+    let inputs = inputs_in(root.path(), &cut(), HELD);
     for target in ["own", "residual"] {
         check_stops::<Ridge>(root.path(), &inputs, &params(json!({ "target": target })), target);
         check_stops::<Joint>(root.path(), &inputs, &joint(json!({ "target": target })), &format!("joint-{target}"));

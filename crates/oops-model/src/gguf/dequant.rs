@@ -106,8 +106,7 @@ mod tests {
         assert_eq!(q4_0, expect(&|q| 0.5 * (q - 8.0)));
         let q4_1 = dequantize(Format::Q4_1, &block(&[0.5, -2.0], nibbles())).unwrap();
         assert_eq!(q4_1, expect(&|q| 0.5 * q - 2.0));
-        let q8_0 =
-            dequantize(Format::Q8_0, &block(&[2.0], (0..32_i32).map(|i| (8 * i - 128) as i8 as u8))).unwrap();
+        let q8_0 = dequantize(Format::Q8_0, &block(&[2.0], (0..32_i32).map(|i| (8 * i - 128) as i8 as u8))).unwrap();
         assert_eq!(q8_0, (0..32).map(|i| 2.0 * (i as f32 * 8.0 - 128.0)).collect::<Vec<_>>());
     }
 

@@ -45,9 +45,10 @@ fn digest(stage: &str) -> Option<String> {
     let counts = |file: &str| {
         file.starts_with(&format!("{of_crate}/")) && (owns(path, file) || !others().any(|(_, other)| owns(other, file)))
     };
-    let bytes = FILES.iter().filter(|(file, _)| counts(file)).flat_map(|(file, digest)| {
-        file.bytes().chain(digest.to_le_bytes())
-    });
+    let bytes = FILES
+        .iter()
+        .filter(|(file, _)| counts(file))
+        .flat_map(|(file, digest)| file.bytes().chain(digest.to_le_bytes()));
     let sum = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     Some(format!("{sum:016x}"))
 }

@@ -99,10 +99,13 @@ mod tests {
 
     #[test]
     fn what_yaml_would_drop_is_kept() {
-        for text in ["x#y", "x #y", "#1.txt", "[draft] x.txt", "&a b", "!x y", "*.txt", "0.3 # note", "a\tb", "'it", "%x"] {
+        for text in
+            ["x#y", "x #y", "#1.txt", "[draft] x.txt", "&a b", "!x y", "*.txt", "0.3 # note", "a\tb", "'it", "%x"]
+        {
             assert_eq!(read(text).0, Value::from(text), "{text}");
         }
-        let yaml = ["null", "~", "0.3", "true", "[a, 'b #c']", "{ a: 1 }", "a: b", "\"x #y\"", "'it''s'", "", "plain text"];
+        let yaml =
+            ["null", "~", "0.3", "true", "[a, 'b #c']", "{ a: 1 }", "a: b", "\"x #y\"", "'it''s'", "", "plain text"];
         for text in yaml {
             assert_eq!(read(text).0, serde_yaml::from_str::<Value>(text).unwrap(), "{text}");
         }

@@ -43,7 +43,10 @@ fn walk(value: &Value, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, Fau
                 if names.insert(key) {
                     walk(item, path, found);
                 } else {
-                    let fault = Fault::config(format!("the key `{}` stands here twice, as text and as a number", path[path.len() - 1]));
+                    let fault = Fault::config(format!(
+                        "the key `{}` stands here twice, as text and as a number",
+                        path[path.len() - 1]
+                    ));
                     found.push((path.clone(), fault));
                 }
                 path.pop();
@@ -98,10 +101,7 @@ mod tests {
         };
         assert_eq!(
             found("{ a: { b: .nan }, c: [1, -.inf], e: 1e308, f: .NaN x }"),
-            [
-                "a.b: `b` is .nan, which is not a finite number",
-                "c.1: `1` is -.inf, which is not a finite number"
-            ]
+            ["a.b: `b` is .nan, which is not a finite number", "c.1: `1` is -.inf, which is not a finite number"]
         );
         assert_eq!(found("a: !tag 3"), ["a: `!tag` is a YAML tag, and no value has one"]);
         assert_eq!(found("{ 1: x, '1': y }"), ["1: the key `1` stands here twice, as text and as a number"]);

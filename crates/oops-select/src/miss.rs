@@ -56,9 +56,12 @@ impl Miss {
         ))
     }
 
-    /// The least `remove_fraction` of four digits that allows a plan of so many weights.
+    /// The shortest `remove_fraction` whose budget is so many weights: rounded further up it might be more than can go.
     fn reached_by(&self, weights: u64) -> f64 {
-        (1e4 * weights as f64 / self.all.max(1) as f64).ceil() / 1e4
+        let all = self.all.max(1) as f64;
+        let of_digits = |digits: i32| (10_f64.powi(digits) * weights as f64 / all).ceil() / 10_f64.powi(digits);
+        let exact = |fraction: &f64| (fraction * all).floor() as u64 == weights;
+        (1..16).map(of_digits).find(exact).unwrap_or(weights as f64 / all)
     }
 }
 
@@ -116,6 +119,8 @@ mod tests {
         let fault = miss(1667).allowed(false).unwrap_err();
         assert!(fault.what().ends_with("30.00 % of the decoder's linear weights, but 16.67 % go: nearest fractions that can be reached: 0.1667 and 0.3334"), "{fault}");
         assert!(fault.help_text().unwrap().contains("allow_miss"));
+        let exact = Miss { all: 2_433_024, ..miss(0) };
+        assert!((exact.reached_by(884_736) - 0.363_636_4).abs() < 1e-12, "{}", exact.reached_by(884_736));
         assert!(Miss { above: None, ..miss(0) }.allowed(true).unwrap().ends_with("reached: 0, no more can go"));
     }
 }

@@ -94,8 +94,10 @@ fn asking_for_a_bundle_more_never_removes_less() {
     for i in 0..40 {
         let case = case(&mut rng, false);
         let bundle = case.queues.iter().flatten().map(|b| b.cost).max().unwrap_or(0);
-        let mut lists =
-            vec![removed::<Uniform>(&case, &json!({}), 0.011), removed::<Owl>(&case, &json!({ "owl_lambda": 0.03 }), 0.011)];
+        let mut lists = vec![
+            removed::<Uniform>(&case, &json!({}), 0.011),
+            removed::<Owl>(&case, &json!({ "owl_lambda": 0.03 }), 0.011),
+        ];
         if i % 8 == 0 {
             lists.push(removed::<Qp>(&case, &json!({ "min_keep": 0.0 }), 0.07));
         }

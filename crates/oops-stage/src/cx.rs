@@ -62,16 +62,7 @@ impl<'a> Cx<'a> {
     pub fn new(seed: u64, work: Workdir, progress: &'a dyn Progress, cancel: &'a AtomicBool) -> Self {
         // What a killed run of the action warned of holds for the part that it finished.
         let warnings = Mutex::new(earlier_warnings(&work));
-        Self {
-            seed,
-            device: Device::Cpu,
-            work,
-            progress,
-            cancel,
-            spill: false,
-            measured: Mutex::default(),
-            warnings,
-        }
+        Self { seed, device: Device::Cpu, work, progress, cancel, spill: false, measured: Mutex::default(), warnings }
     }
 
     /// The same with [`Self::device`] set.

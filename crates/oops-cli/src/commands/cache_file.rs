@@ -62,7 +62,9 @@ pub(crate) fn import(args: &ImportCache, cache: Option<&Path>) -> Answer {
     let here = vectors();
     let other = imported.results.iter().filter_map(|r| r.provenance.vectors.as_deref()).find(|v| *v != here);
     if let Some(other) = other.map(plain) {
-        err(&format!("note: results were made on another kind of CPU ({other}, here {here}): the last bits of sums differ"));
+        err(&format!(
+            "note: results were made on another kind of CPU ({other}, here {here}): the last bits of sums differ"
+        ));
     }
     let (all, new) = (imported.results.len(), imported.new);
     out(&if args.check {

@@ -48,7 +48,11 @@ pub(crate) fn entry_text(shelf: &Shelf, entry: &Entry) -> Result<String> {
         Kind::Report => oops_report::render(&entry.artifact, &label)?,
         _ => view(shelf, entry)?.text(),
     };
-    if warned.is_empty() { Ok(text) } else { Ok(format!("{}\n\n{}", text.trim_end(), warnings::notes(&warned).join("\n"))) }
+    if warned.is_empty() {
+        Ok(text)
+    } else {
+        Ok(format!("{}\n\n{}", text.trim_end(), warnings::notes(&warned).join("\n")))
+    }
 }
 
 /// JSON with the warnings of all that a result was made from.

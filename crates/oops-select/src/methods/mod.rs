@@ -8,9 +8,9 @@ mod uniform;
 
 use oops_stage::{AnyStage, erase};
 
-use crate::stage::SelectStage;
 #[cfg(test)]
 pub(crate) use self::{global::Global, owl::Owl, qp::Qp, uniform::Uniform};
+use crate::stage::SelectStage;
 
 /// The stages of this crate.
 pub fn stages() -> Vec<Box<dyn AnyStage>> {

@@ -165,7 +165,8 @@ pub(crate) fn fill(
 fn spend_rest(queues: &[Queue], taken: Vec<usize>, attention: bool, left: u64) -> Vec<usize> {
     let order = |kind: usize| {
         let queues = queues.iter().enumerate().skip(kind).step_by(2);
-        let mut order: Vec<(usize, usize)> = queues.flat_map(|(q, queue)| (0..queue.len()).map(move |i| (q, i))).collect();
+        let mut order: Vec<(usize, usize)> =
+            queues.flat_map(|(q, queue)| (0..queue.len()).map(move |i| (q, i))).collect();
         order.sort_by_key(|&(q, i)| (i, q));
         order
     };

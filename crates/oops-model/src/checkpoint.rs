@@ -23,6 +23,7 @@ use crate::{
 /// A memory-mapped checkpoint; a block exists in memory only while the caller holds it.
 pub struct Checkpoint {
     config: ModelConfig,
+    warnings: Vec<String>,
     tensors: Box<dyn TensorSource>,
     tokenizer_json: Option<String>,
     chat_template: Option<String>,
@@ -57,6 +58,7 @@ impl Checkpoint {
         let config = ModelConfig { bos: model.bos, ..model.config };
         Ok(Self {
             config,
+            warnings: model.warnings,
             tensors: model.tensors,
             tokenizer_json: Some(model.tokenizer_json),
             chat_template: model.chat_template,
@@ -75,12 +77,12 @@ impl Checkpoint {
         let config = files.get("config.json").ok_or_else(|| Fault::data("the checkpoint has no config.json"))?;
         let generation = files.get("generation_config.json").map(|p| json::read_object(p)).transpose()?;
         let generation = generation.unwrap_or_else(Map::new);
-        let config = json::read_object(config)
+        let hf::config::Parsed { config, warnings } = json::read_object(config)
             .and_then(|c| hf::config::read(&c, &generation, tensors.dtype()))
             .map_err(|f| f.at("config.json"))?;
         let tokenizer_json = files.get("tokenizer.json").map(|p| json::read_text(p)).transpose()?;
         let chat_template = files::chat_template(files)?;
-        Ok(Self { config, tensors: Box::new(tensors), tokenizer_json, chat_template, device: Device::Cpu })
+        Ok(Self { config, warnings, tensors: Box::new(tensors), tokenizer_json, chat_template, device: Device::Cpu })
     }
 
     /// The same checkpoint, whose tensors are loaded to a device; without this they lie in host memory.
@@ -96,6 +98,11 @@ impl Checkpoint {
     /// The configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// What the user should know of the files: keys that are read otherwise than one may think, or not at all.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Block `l`, f32; shapes are checked and every weight is finite.

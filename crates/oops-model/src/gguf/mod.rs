@@ -28,6 +28,7 @@ use oops_core::{Fault, Result, bail_if};
 
 use crate::{
     ModelConfig,
+    hf::config::Parsed,
     mapped::{FileBytes, Mapped},
     source::TensorSource,
 };
@@ -39,6 +40,8 @@ type Bytes = Arc<dyn FileBytes>;
 pub(crate) struct GgufModel {
     /// The configuration.
     pub(crate) config: ModelConfig,
+    /// Keys that are read otherwise than the user may think, or not at all: plain sentences.
+    pub(crate) warnings: Vec<String>,
     /// The weights, by Hugging Face name.
     pub(crate) tensors: Box<dyn TensorSource>,
     /// Text of the `tokenizer.json` that the metadata stand for.
@@ -58,12 +61,12 @@ pub(crate) fn open_gguf(path: &Path) -> Result<GgufModel> {
 fn open_bytes(bytes: Bytes, file: &str) -> Result<GgufModel> {
     let container = Container::read(bytes)?;
     let architecture = config::architecture(&container.metadata)?;
-    let config = config::read(&container, architecture)?;
+    let Parsed { config, warnings } = config::read(&container, architecture)?;
     let tokenizer_json = tokenizer::tokenizer_json(&container.metadata)?;
     let head_dim = architecture.permuted.then(|| config.dims.blocks.first().map_or(0, |b| b.head_dim));
     let chat_template = container.metadata.text("tokenizer.chat_template")?.map(str::to_owned);
     let tensors = Tensors { file: file.to_owned(), names: translate(&container)?, container, head_dim };
-    Ok(GgufModel { bos: config.bos, config, tensors: Box::new(tensors), tokenizer_json, chat_template })
+    Ok(GgufModel { bos: config.bos, config, warnings, tensors: Box::new(tensors), tokenizer_json, chat_template })
 }
 
 /// Hugging Face name → GGUF name.

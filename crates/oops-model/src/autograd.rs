@@ -100,7 +100,7 @@ fn attention(config: &ModelConfig, block: &Block, x: &Tensor) -> Result<Tensor> 
     if d.query_heads == 0 {
         return Tensor::zeros((batch, tokens, 0), x.dtype(), x.device()).lift();
     }
-    let rotate = rotation(config, d.head_dim, tokens);
+    let rotate = rotation(config, d.head_dim, tokens)?;
     let q = rotated(&linear(&block.q, x)?, block.q_norm.as_ref(), d.head_dim, config.norm_eps, &rotate)?;
     let k = rotated(&linear(&block.k, x)?, block.k_norm.as_ref(), d.head_dim, config.norm_eps, &rotate)?;
     let v = linear(&block.v, x)?;
@@ -127,10 +127,12 @@ fn mix(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape) -> candle_core
     probs.matmul(&v)?.reshape((b, query_heads, t, head_dim))?.transpose(1, 2)?.reshape((b, t, width))
 }
 
-fn rotation(config: &ModelConfig, head_dim: usize, tokens: usize) -> Rotate {
+fn rotation(config: &ModelConfig, head_dim: usize, tokens: usize) -> Result<Rotate> {
+    config.rope.check_length(tokens)?;
     let turn = config.rope.frequencies(head_dim);
     let back: Vec<f64> = turn.iter().map(|f| -f).collect();
-    Rotate { tables: Arc::new([RopeTable::new(&turn, tokens), RopeTable::new(&back, tokens)]), tokens }
+    let table = |frequencies: &[f64]| RopeTable::new(frequencies, config.rope.attention_factor(), tokens);
+    Ok(Rotate { tables: Arc::new([table(&turn), table(&back)]), tokens })
 }
 
 /// Heads of `x` `[B, T, heads·head_dim]`, normalised where the family does that, and turned by their positions.

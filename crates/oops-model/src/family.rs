@@ -33,6 +33,10 @@ pub(crate) struct Descriptor {
     pub(crate) window: WindowRule,
     /// Channels per head when config.json does not say; `None` = hidden / query heads.
     pub(crate) head_dim: Option<usize>,
+    /// Key/value heads when config.json does not say; `None` = query heads.
+    pub(crate) kv_heads: Option<usize>,
+    /// Longest sequence when config.json does not say, in tokens.
+    pub(crate) max_position: usize,
 }
 
 /// How a family's configuration asks for a sliding window.
@@ -55,6 +59,8 @@ const DESCRIPTORS: [Descriptor; 4] = [
         qk_norm: false,
         window: WindowRule::None,
         head_dim: None,
+        kv_heads: None,
+        max_position: 2048,
     },
     Descriptor {
         family: Family::Mistral,
@@ -64,6 +70,8 @@ const DESCRIPTORS: [Descriptor; 4] = [
         qk_norm: false,
         window: WindowRule::Stated,
         head_dim: None,
+        kv_heads: Some(8),
+        max_position: 131_072,
     },
     Descriptor {
         family: Family::Qwen2,
@@ -73,6 +81,8 @@ const DESCRIPTORS: [Descriptor; 4] = [
         qk_norm: false,
         window: WindowRule::Enabled,
         head_dim: None,
+        kv_heads: Some(32),
+        max_position: 32_768,
     },
     Descriptor {
         family: Family::Qwen3,
@@ -82,6 +92,8 @@ const DESCRIPTORS: [Descriptor; 4] = [
         qk_norm: true,
         window: WindowRule::Enabled,
         head_dim: Some(128),
+        kv_heads: Some(32),
+        max_position: 32_768,
     },
 ];
 

@@ -100,8 +100,9 @@ fn values(model: &Checkpoint, w: &Weight) -> Result<Vec<f32>> {
             Ok((0..width).flat_map(|i| rows[i..].iter().step_by(width)).copied().collect())
         }
         Origin::Turns(f) => {
-            let frequencies = model.config().rope.frequencies(2 * w.shape[1]);
-            let row = |p: usize| frequencies.iter().map(move |a| f(p as f64 * a) as f32);
+            let rope = &model.config().rope;
+            let (frequencies, factor) = (rope.frequencies(2 * w.shape[1]), rope.attention_factor());
+            let row = |p: usize| frequencies.iter().map(move |a| (f(p as f64 * a) * factor) as f32);
             Ok((0..w.shape[0]).flat_map(row).collect())
         }
     }

@@ -51,7 +51,8 @@ impl Decoder {
         bail_if(config.dims.blocks.iter().any(|b| b.head_dim != head_dim), || {
             Fault::data("all blocks must have the same number of channels per head")
         })?;
-        let rope = RopeTable::new(&config.rope.frequencies(head_dim), max_tokens);
+        config.rope.check_length(max_tokens)?;
+        let rope = RopeTable::new(&config.rope.frequencies(head_dim), config.rope.attention_factor(), max_tokens);
         let window = config.sliding_window;
         let compute = ComputeDtype::default();
         Ok(Self { hidden: config.dims.hidden, norm_eps: config.norm_eps, window, rope, compute })

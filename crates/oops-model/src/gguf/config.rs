@@ -1,5 +1,7 @@
 //! GGUF metadata to [`ModelConfig`]. Keys are `<architecture>.<name>`; counts may be one number or one per block.
 
+mod table;
+
 use std::collections::BTreeMap;
 
 use oops_core::{BlockDims, Fault, ModelDims, Result, bail_if};
@@ -37,12 +39,20 @@ pub(super) fn architecture(m: &Metadata) -> Result<&'static Architecture> {
 /// Reads the configuration.
 pub(super) fn read(c: &Container, arch: &Architecture) -> Result<Parsed> {
     let keys = Keys { m: &c.metadata, arch: arch.name };
+    let mut warnings = Vec::new();
+    table::check(&c.metadata, arch.name, &mut warnings)?;
     keys.refuse_experts()?;
     let hidden = keys.unsigned("embedding_length")?;
     let blocks = blocks(&keys, c, hidden)?;
     let head_dim = blocks.first().map_or(0, |b| b.head_dim);
     let sliding_window = c.metadata.unsigned(&keys.key("attention.sliding_window"))?.filter(|&w| w > 0);
     let mistral = arch.family == Family::Llama && sliding_window.is_some();
+    warnings.extend(sliding_window.map(|w| {
+        format!(
+            "the sliding window of {w} tokens (`{}`) is applied here; llama.cpp passes it over",
+            keys.key("attention.sliding_window")
+        )
+    }));
     let token = |name: &str| token_id(&c.metadata, name);
     let mut eos: Vec<u32> = [token("eos")?, token("eot")?].into_iter().flatten().collect();
     eos.dedup();
@@ -63,7 +73,7 @@ pub(super) fn read(c: &Container, arch: &Architecture) -> Result<Parsed> {
         eos,
         dtype: dtype(c),
     };
-    Ok(Parsed { config, warnings: Vec::new() })
+    Ok(Parsed { config, warnings })
 }
 
 /// Access to keys of an architecture.

@@ -136,6 +136,11 @@ impl Metadata {
         &self.bytes
     }
 
+    /// Every key, in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
     fn mismatch(&self, key: &str, wanted: &str) -> Fault {
         let kind = self.entries.get(key).map_or("missing", |e| e.kind.name());
         Fault::data(format!("{wanted} is needed, the value is of type {kind}")).at(format!("metadata `{key}`"))

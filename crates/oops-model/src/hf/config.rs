@@ -1,6 +1,8 @@
 //! config.json of transformers 4 and 5 to [`ModelConfig`].
 
+mod table;
 mod widths;
+mod window;
 
 use oops_core::{Fault, ModelDims, Result, bail_if};
 use serde_json::{Map, Value};
@@ -9,10 +11,7 @@ use super::{
     json::{Keys, missing, wrong},
     rope,
 };
-use crate::{
-    DType, Family, ModelConfig,
-    family::{Descriptor, WindowRule},
-};
+use crate::{DType, Family, ModelConfig, family::Descriptor};
 
 /// Bound that keeps memory in proportion: far above any decoder that exists.
 const WIDTH: std::ops::RangeInclusive<u64> = 1..=1 << 22;
@@ -36,31 +35,31 @@ pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>,
         other => other.ok_or_else(|| missing("model_type"))?,
     };
     let family = Family::from_model_type(named)?;
+    let mut warnings = Vec::new();
+    table::check(config, family.family, &mut warnings)?;
     refuse(keys)?;
     let blocks = widths::blocks(keys, family)?;
-    let max_position = keys.count("max_position_embeddings", 1..=1 << 32)?.unwrap_or(2048);
+    let (hidden, vocab) = (keys.need_count("hidden_size", WIDTH)?, keys.need_count("vocab_size", 1..=1 << 28)?);
+    warnings.extend(indivisible(keys, family, hidden));
+    padding(keys, vocab)?;
+    let max_position = keys.count("max_position_embeddings", 1..=1 << 32)?.unwrap_or(family.max_position);
+    let head_dim = blocks.first().map_or(0, |b| b.head_dim);
     let special = |key: &str| match keys.token_ids(key)? {
         ids if ids.is_empty() => generation.token_ids(key),
         ids => Ok(ids),
     };
     let config = ModelConfig {
         family: family.family,
-        sliding_window: window(keys, family, blocks.len())?,
-        dims: ModelDims {
-            hidden: keys.need_count("hidden_size", WIDTH)?,
-            vocab: keys.need_count("vocab_size", 1..=1 << 28)?,
-            tied: keys.flag("tie_word_embeddings", false)?,
-            gated: true,
-            blocks,
-        },
-        norm_eps: keys.positive("rms_norm_eps")?.unwrap_or(1e-6),
-        rope: rope::read(keys, max_position)?,
+        sliding_window: window::read(keys, family, blocks.len())?,
+        dims: ModelDims { hidden, vocab, tied: keys.flag("tie_word_embeddings", false)?, gated: true, blocks },
+        norm_eps: norm_eps(keys)?,
+        rope: rope::read(keys, max_position, head_dim, &mut warnings)?,
         max_position,
         bos: special("bos_token_id")?.first().copied(),
         eos: special("eos_token_id")?,
         dtype,
     };
-    Ok(Parsed { config, warnings: Vec::new() })
+    Ok(Parsed { config, warnings })
 }
 
 fn refuse(keys: Keys<'_>) -> Result<()> {
@@ -68,35 +67,49 @@ fn refuse(keys: Keys<'_>) -> Result<()> {
     bail_if(act != "silu" && act != "swish", || {
         Fault::data(format!("`hidden_act` is `{act}`")).help("supported activation: silu")
     })?;
-    super::quantised::check(keys).map(drop)
+    super::quantised::check(keys)?;
+    for bias in ["attention_bias", "mlp_bias"] {
+        keys.flag(bias, false)?;
+    }
+    // transformers' own classes refuse widths of blocks under this key; where our code wrote it, it wrote `block_widths`.
+    bail_if(!is_ours(keys) && keys.get("per_layer_config").is_some(), || {
+        Fault::data("`per_layer_config` beside a `model_type` whose class in transformers does not take it")
+    })
 }
 
-/// The sliding window, the same in every block or none at all.
-fn window(keys: Keys<'_>, family: &Descriptor, blocks: usize) -> Result<Option<usize>> {
-    let window = keys.count("sliding_window", 1..=1 << 32)?;
-    let enabled = match family.window {
-        WindowRule::None => false,
-        WindowRule::Stated => window.is_some(),
-        WindowRule::Enabled => keys.flag("use_sliding_window", false)? && window.is_some(),
-    };
-    if !enabled {
-        return Ok(None);
-    }
-    let sliding = match keys.get("layer_types") {
-        Some(listed) => {
-            let list = listed.as_array().filter(|l| l.len() == blocks);
-            let list = list.ok_or_else(|| wrong("layer_types", listed, &format!("a list of {blocks} entries")))?;
-            list.iter().filter(|v| v.as_str() == Some("sliding_attention")).count()
-        }
-        None if family.window == WindowRule::Stated => blocks,
-        None => blocks.saturating_sub(keys.count("max_window_layers", 0..=1 << 32)?.unwrap_or(0)),
-    };
-    bail_if(sliding != 0 && sliding != blocks, || {
-        Fault::data(format!("{sliding} of {blocks} blocks have a sliding window"))
-            .help("supported: a sliding window in all blocks or in none")
-    })?;
-    Ok(window.filter(|_| sliding > 0))
+/// Whether the file is written by our exports, for code of ours or with widths of ours.
+fn is_ours(keys: Keys<'_>) -> bool {
+    keys.get("block_widths").is_some() || keys.get("base_model_type").is_some()
+}
+
+fn norm_eps(keys: Keys<'_>) -> Result<f64> {
+    let value = keys.positive("rms_norm_eps")?;
+    let whole = keys.get("rms_norm_eps").filter(|v| !v.is_f64());
+    whole.map_or(Ok(value.unwrap_or(1e-6)), |v| Err(wrong("rms_norm_eps", v, "a number with a decimal point")))
+}
+
+/// The one thing that transformers 5 refuses and 4 computes that we read, with this warning.
+fn indivisible(keys: Keys<'_>, family: &Descriptor, hidden: usize) -> Option<String> {
+    let heads = keys.count("num_attention_heads", WIDTH).ok().flatten()?;
+    let refused = family.family == Family::Llama && !is_ours(keys) && !hidden.is_multiple_of(heads);
+    refused.then(|| {
+        format!(
+            "`hidden_size` ({hidden}) is not a multiple of `num_attention_heads` ({heads}): transformers 5 refuses to load \
+             this model as llama; `model_type` mistral with `sliding_window` null is the same function"
+        )
+    })
+}
+
+/// An embedding refuses a padding token outside of it (negative ones count from its end).
+fn padding(keys: Keys<'_>, vocab: usize) -> Result<()> {
+    let Some(value) = keys.get("pad_token_id") else { return Ok(()) };
+    let range = -(vocab as i64)..vocab as i64;
+    let inside = value.as_i64().is_some_and(|id| range.contains(&id));
+    bail_if(!inside, || wrong("pad_token_id", value, &format!("below `vocab_size` {vocab}, or null")))
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod differential;

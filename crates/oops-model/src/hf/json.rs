@@ -36,11 +36,6 @@ impl<'a> Keys<'a> {
         self.0.get(key).filter(|v| !v.is_null())
     }
 
-    /// The first of `keys` that is there.
-    pub(crate) fn first(self, keys: &[&str]) -> Option<&'a Value> {
-        keys.iter().find_map(|k| self.get(k))
-    }
-
     /// A whole number between the bounds, if there.
     pub(crate) fn count(self, key: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<usize>> {
         let wanted = || format!("a whole number from {} to {}", range.start(), range.end());

@@ -1,108 +1,100 @@
 //! Rotary parameters in config.json: `rope_theta` and `rope_scaling` (transformers 4) or `rope_parameters`
 //! (transformers 5).
+//!
+//! What counts is what transformers 5.24 makes of the file: a `rope_scaling` that holds anything takes the place of all of
+//! `rope_parameters`; θ inside counts before `rope_theta`, and a top-level `original_max_position_embeddings` before the
+//! one inside. Where a file has keys of transformers 4 and 4.57 would make another encoding of them, a warning says so.
+
+mod kinds;
+
+pub(super) use kinds::write;
 
 use oops_core::{Fault, Result, bail_if};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::json::{Keys, missing, wrong};
-use crate::{Rope, RopeScaling};
+use super::json::{Keys, wrong};
+use crate::Rope;
 
 const DEFAULT_THETA: f64 = 10_000.0;
 const POSITIONS: std::ops::RangeInclusive<u64> = 1..=1 << 32;
+const ORIGINAL: &str = "original_max_position_embeddings";
 
-/// Reads the encoding; `max_position` stands in for an original length that is not given.
-pub(super) fn read(config: Keys<'_>, max_position: usize) -> Result<Rope> {
+/// One version's way to find the parameters.
+struct Found<'a> {
+    /// Where they are, for messages.
+    name: &'static str,
+    dict: Keys<'a>,
+    /// Context length before stretching that counts before the one inside.
+    original: Option<usize>,
+    max_position: usize,
+    head_dim: usize,
+}
+
+/// Reads the encoding of heads of `head_dim` channels; `max_position` stands in for an original length that is not given.
+pub(super) fn read(config: Keys<'_>, max_position: usize, head_dim: usize, warnings: &mut Vec<String>) -> Result<Rope> {
     let none = Map::new();
-    let scaling = match config.first(&["rope_parameters", "rope_scaling"]) {
-        None => &none,
-        Some(value) => value.as_object().ok_or_else(|| wrong("rope_parameters", value, "an object"))?,
-    };
-    let scaling = Keys(scaling);
-    for keys in [config, scaling] {
-        let turned = keys.positive("partial_rotary_factor")?.unwrap_or(1.0);
-        bail_if((turned - 1.0).abs() > 1e-9, || {
-            Fault::data(format!("`partial_rotary_factor` is {turned}; heads that turn in part are not supported"))
-        })?;
-    }
-    bail_if(scaling.0.values().any(Value::is_object), || {
-        Fault::data("rotary parameters that differ between blocks are not supported")
+    let (name, dict) = parameters(config, &none)?;
+    whole_heads(config)?;
+    whole_heads(dict)?;
+    bail_if(dict.0.values().any(Value::is_object), || {
+        Fault::data(format!("`{name}` differs between blocks")).help("one encoding for all blocks is supported")
     })?;
-    let theta = scaling.positive("rope_theta")?.or(config.positive("rope_theta")?).unwrap_or(DEFAULT_THETA);
-    Ok(Rope { theta, scaling: read_scaling(scaling, max_position)? })
+    bail_if(config.0.get("rope_theta").is_some_and(Value::is_null), || wrong("rope_theta", &Value::Null, "a number"))?;
+    let outer = config.positive("rope_theta")?.unwrap_or(DEFAULT_THETA);
+    let theta = dict.positive("rope_theta")?.unwrap_or(outer);
+    let original = config.count(ORIGINAL, POSITIONS)?;
+    let found = Found { name, dict, original, max_position, head_dim };
+    let scaling = found.scaling()?;
+    bail_if(original.is_none() && config.0.contains_key(ORIGINAL) && found.has_original()?, || {
+        wrong(ORIGINAL, &Value::Null, "a whole number, or absent")
+    })?;
+    warnings.extend(found.unread()?);
+    let rope = Rope { theta, scaling };
+    let finite = |f: &f64| f.is_finite();
+    bail_if(!rope.frequencies(head_dim).iter().all(finite) || !rope.attention_factor().is_finite(), || {
+        Fault::data(format!("`{name}` and `rope_theta` {theta} make frequencies that are not finite"))
+    })?;
+    warnings.extend(older(config, outer, max_position, head_dim).filter(|old| *old != rope).map(|_| {
+        format!(
+            "rotary encoding: transformers 4.57 makes another one of this config.json than 5.24, which is followed \
+             (`{name}`, θ = {theta}); keep either `rope_theta` and `rope_scaling`, or `rope_parameters`, and no \
+             `{ORIGINAL}` beside them"
+        )
+    }));
+    Ok(rope)
 }
 
-fn read_scaling(keys: Keys<'_>, max_position: usize) -> Result<RopeScaling> {
-    let need = |key: &str| keys.positive(key)?.ok_or_else(|| missing(key));
-    let kind = keys.text("rope_type")?.or(keys.text("type")?).unwrap_or("default");
-    match kind {
-        "default" => Ok(RopeScaling::None),
-        "linear" => Ok(RopeScaling::Linear { factor: need("factor")? }),
-        "llama3" => {
-            let (low_freq_factor, high_freq_factor) = (need("low_freq_factor")?, need("high_freq_factor")?);
-            bail_if(low_freq_factor >= high_freq_factor, || {
-                Fault::data("`low_freq_factor` must be below `high_freq_factor`")
-            })?;
-            let original = keys.count("original_max_position_embeddings", POSITIONS)?;
-            let original_max_position = original.unwrap_or(max_position);
-            Ok(RopeScaling::Llama3 {
-                factor: need("factor")?,
-                low_freq_factor,
-                high_freq_factor,
-                original_max_position,
-            })
-        }
-        other => Err(Fault::data(format!("rotary scaling of type `{other}` is not supported"))
-            .help("supported rotary scalings: default, linear, llama3")),
-    }
+/// The parameters and where they are.
+fn parameters<'a>(config: Keys<'a>, none: &'a Map<String, Value>) -> Result<(&'static str, Keys<'a>)> {
+    let object = |key: &'static str| match config.get(key) {
+        None => Ok(None),
+        Some(value) => value.as_object().map(Some).ok_or_else(|| wrong(key, value, "an object")),
+    };
+    let (new, old) = (object("rope_parameters")?, object("rope_scaling")?);
+    Ok(match old.filter(|o| !o.is_empty()) {
+        Some(old) => ("rope_scaling", Keys(old)),
+        None => ("rope_parameters", Keys(new.unwrap_or(none))),
+    })
 }
 
-/// `rope_scaling` of config.json.
-pub(super) fn write(scaling: &RopeScaling) -> Value {
-    match *scaling {
-        RopeScaling::None => Value::Null,
-        RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
-        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position } => json!({
-            "rope_type": "llama3",
-            "factor": factor,
-            "low_freq_factor": low_freq_factor,
-            "high_freq_factor": high_freq_factor,
-            "original_max_position_embeddings": original_max_position,
-        }),
+fn whole_heads(keys: Keys<'_>) -> Result<()> {
+    let key = "partial_rotary_factor";
+    bail_if(keys.0.get(key).is_some_and(|v| v.as_f64().is_none_or(|x| (x - 1.0).abs() > 1e-9)), || {
+        wrong(key, &keys.0[key], "1: heads that turn in part are not supported")
+    })
+}
+
+/// What transformers 4.57 reads, if the file has any of its keys and they make sense to it.
+fn older(config: Keys<'_>, theta: f64, max_position: usize, head_dim: usize) -> Option<Rope> {
+    let none = Map::new();
+    let scaling = config.get("rope_scaling");
+    if scaling.is_none() && config.get("rope_theta").is_none() {
+        return None;
     }
+    let dict = Keys(scaling.map_or(Some(&none), Value::as_object)?);
+    let found = Found { name: "rope_scaling", dict, original: None, max_position, head_dim };
+    Some(Rope { theta, scaling: found.scaling().ok()? })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Rope> {
-        read(Keys(&serde_json::from_str(text).unwrap()), 4096)
-    }
-
-    #[test]
-    fn both_spellings_mean_the_same() {
-        let new = r#"{"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}"#;
-        let old = r#"{"rope_theta": 500000, "rope_scaling": {"type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}"#;
-        assert_eq!(parse(new).unwrap(), parse(old).unwrap());
-        let plain = parse(r#"{"rope_theta": 1e6, "rope_scaling": null}"#).unwrap();
-        assert_eq!(plain, Rope { theta: 1e6, scaling: RopeScaling::None });
-        let linear = parse(r#"{"rope_scaling": {"type": "linear", "factor": 4}}"#).unwrap();
-        assert_eq!(linear, Rope { theta: 1e4, scaling: RopeScaling::Linear { factor: 4.0 } });
-    }
-
-    #[test]
-    fn what_we_cannot_compute_is_refused() {
-        for (text, word) in [
-            (r#"{"rope_scaling": {"type": "yarn", "factor": 4}}"#, "yarn"),
-            (r#"{"rope_parameters": {"full_attention": {"rope_theta": 1e4}}}"#, "between blocks"),
-            (r#"{"partial_rotary_factor": 0.5}"#, "partial_rotary_factor"),
-            (r#"{"rope_theta": -1}"#, "rope_theta"),
-            (r#"{"rope_scaling": {"type": "linear"}}"#, "factor"),
-            (r#"{"rope_scaling": 3}"#, "an object"),
-        ] {
-            assert!(parse(text).unwrap_err().to_string().contains(word), "{text}");
-        }
-    }
-}
+mod tests;

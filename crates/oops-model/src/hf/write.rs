@@ -102,7 +102,7 @@ pub fn hf_config(config: &ModelConfig) -> Value {
         "max_position_embeddings": config.max_position,
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope.theta,
-        "rope_scaling": rope::write(&config.rope.scaling),
+        "rope_scaling": rope::write(&config.rope.scaling, config.max_position),
         "tie_word_embeddings": dims.tied,
         "bos_token_id": config.bos,
         "eos_token_id": config.eos,

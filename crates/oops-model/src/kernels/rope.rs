@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
 
-/// cos and sin of position · frequency, `[positions, head_dim/2]` each.
+/// cos and sin of position · frequency, times the attention factor, `[positions, head_dim/2]` each.
 pub(crate) struct RopeTable {
     half: usize,
     cos: Vec<f32>,
@@ -14,9 +14,10 @@ pub(crate) struct RopeTable {
 
 impl RopeTable {
     /// Tables for positions below `positions`; angles are computed in f64.
-    pub(crate) fn new(frequencies: &[f64], positions: usize) -> Self {
+    pub(crate) fn new(frequencies: &[f64], attention_factor: f64, positions: usize) -> Self {
         let angles = |p: usize| frequencies.iter().map(move |f| p as f64 * f);
-        let table = |f: fn(f64) -> f64| (0..positions).flat_map(angles).map(|a| f(a) as f32).collect();
+        let table =
+            |f: fn(f64) -> f64| (0..positions).flat_map(angles).map(|a| (f(a) * attention_factor) as f32).collect();
         Self { half: frequencies.len(), cos: table(f64::cos), sin: table(f64::sin) }
     }
 
@@ -42,7 +43,7 @@ pub(crate) fn rotate(x: &mut [f32], positions: &[u32], table: &RopeTable) {
     rows(x, positions, table, turn);
 }
 
-/// The inverse of [`rotate`], which is also its gradient: a rotation's transpose is its inverse.
+/// The gradient of [`rotate`]: its transpose, which is its inverse where the attention factor is 1.
 pub(crate) fn rotate_back(x: &mut [f32], positions: &[u32], table: &RopeTable) {
     rows(x, positions, table, turn_back);
 }
@@ -84,7 +85,7 @@ mod tests {
 
     #[test]
     fn channel_pairs_turn_by_the_position() {
-        let table = RopeTable::new(&[1.0, 0.5], 4);
+        let table = RopeTable::new(&[1.0, 0.5], 1.0, 4);
         let mut x = [1.0, 0.0, 0.0, 1.0];
         rotate(&mut x, &[2], &table);
         let expected = [2f32.cos(), -(1f32.sin()), 2f32.sin(), 1f32.cos()];
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn turning_back_undoes_the_turn() {
-        let table = RopeTable::new(&[1.0, 0.3, 0.01], 64);
+        let table = RopeTable::new(&[1.0, 0.3, 0.01], 1.0, 64);
         let mut x = noise(12, 1);
         rotate(&mut x, &[9], &table);
         rotate_back(&mut x, &[9], &table);
@@ -102,7 +103,7 @@ mod tests {
 
     #[test]
     fn scores_depend_on_the_distance_alone() {
-        let table = RopeTable::new(&[1.0, 0.3, 0.01], 64);
+        let table = RopeTable::new(&[1.0, 0.3, 0.01], 1.0, 64);
         let (q, k) = (noise(6, 1), noise(6, 2));
         let score = |i: u32, j: u32| -> f32 {
             let (mut q, mut k) = (q.clone(), k.clone());

@@ -1,5 +1,7 @@
 //! A decoder's configuration as GGUF metadata: the inverse of [`super::super::config`] and [`super::super::rope`].
 
+use oops_core::{Fault, Result, bail_if};
+
 use super::{GgufFormat, GgufMeta, GgufTarget, container::Value};
 use crate::{ModelConfig, Rope, RopeScaling};
 
@@ -54,6 +56,10 @@ pub(super) fn pairs(
         out.push((key("rope.scaling.type"), Value::Text("linear".to_owned())));
         out.push((key("rope.scaling.factor"), Value::F32(factor as f32)));
     }
+    let attention_factor = config.rope.attention_factor();
+    if attention_factor != 1.0 {
+        out.push((key("rope.scaling.attn_factor"), Value::F32(attention_factor as f32)));
+    }
     out.extend(config.sliding_window.map(|w| (key("attention.sliding_window"), count(w))));
     if let RopeScaling::Llama3 { original_max_position, .. } = config.rope.scaling {
         out.push((key("rope.scaling.original_context_length"), count(original_max_position)));
@@ -61,11 +67,28 @@ pub(super) fn pairs(
     out
 }
 
-/// Llama 3's scaling: what each rotary frequency is divided by.
+/// What each rotary frequency is divided by, where one number for all does not say it.
 pub(super) fn rope_factors(rope: &Rope, target: &GgufTarget) -> Option<Vec<f32>> {
-    let RopeScaling::Llama3 { .. } = rope.scaling else { return None };
+    if let RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Dynamic { .. } = rope.scaling {
+        return None;
+    }
     let head_dim = target.blocks.first().map_or(0, |b| b.head_dim);
     let plain = Rope { scaling: RopeScaling::None, ..rope.clone() };
     let pairs = plain.frequencies(head_dim).into_iter().zip(rope.frequencies(head_dim));
     Some(pairs.map(|(plain, stretched)| (plain / stretched) as f32).collect())
+}
+
+/// Refuses rotary encodings that the architecture cannot hold.
+pub(super) fn check_rope(rope: &Rope, architecture: &str) -> Result<()> {
+    let dynamic = matches!(rope.scaling, RopeScaling::Dynamic { .. });
+    bail_if(dynamic, || {
+        Fault::data("GGUF has no dynamic rotary scaling (`rope_type` dynamic)").help(
+            "within the original context the function is that of a model without scaling: remove it from config.json",
+        )
+    })?;
+    let divided = !matches!(rope.scaling, RopeScaling::None | RopeScaling::Linear { .. });
+    bail_if(divided && !matches!(architecture, "llama" | "deci"), || {
+        Fault::data(format!("the GGUF architecture `{architecture}` has no place for divisors of rotary frequencies"))
+            .help("`llama` and `deci` have; without rotary scaling, or with scaling of type linear, the model can be written")
+    })
 }

@@ -86,8 +86,10 @@ impl GgufTarget {
         let extra = LINEARS[3..].iter().find(|p| has(p)).copied();
         let why =
             if uniform { extra.map(|p| format!("`{p}` has a bias")) } else { Some("its blocks differ".to_owned()) };
-        let own =
-            |architecture: &'static str, permuted: bool| Ok(Self { architecture, blocks: blocks.clone(), permuted });
+        let own = |architecture: &'static str, permuted: bool| {
+            metadata::check_rope(&config.rope, architecture)?;
+            Ok(Self { architecture, blocks: blocks.clone(), permuted })
+        };
         match (config.family, why) {
             (Family::Llama | Family::Mistral, _) if uniform => own("llama", true),
             (Family::Qwen2, None) => own("qwen2", false),

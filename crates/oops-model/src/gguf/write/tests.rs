@@ -155,7 +155,8 @@ fn smaller_formats_lose_what_they_must_and_rows_that_do_not_fit_are_f16() {
 fn scaled_positions_survive() {
     let llama3 =
         RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position: 8192 };
-    for scaling in [RopeScaling::Linear { factor: 4.0 }, llama3] {
+    let divisors = RopeScaling::Divisors { divisors: vec![1.0, 1.5, 7.25, 9.0], attention_factor: 1.25 };
+    for scaling in [RopeScaling::Linear { factor: 4.0 }, llama3, divisors] {
         let mut config = config(Family::Llama, HIDDEN, vec![WIDE, NARROW]);
         // With this base the longest wave is beyond the stretched range, so that the factor can be read from it.
         config.rope = crate::Rope { theta: 5e5, scaling: scaling.clone() };

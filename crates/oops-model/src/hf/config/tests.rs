@@ -43,10 +43,11 @@ fn block_widths_override_and_may_be_zero() {
 #[test]
 fn what_differs_per_layer_is_read_as_transformers_writes_it() {
     let own = json!({"01": {"intermediate_size": 9, "num_attention_heads": 4, "skip": []}});
-    let c = with(json!({"per_layer_config": own})).unwrap();
+    let ours = |own: Value| with(json!({"model_type": "oops", "base_model_type": "llama", "per_layer_config": own}));
+    let c = ours(own).unwrap();
     assert_eq!(c.dims.blocks[0], BlockDims { query_heads: 8, kv_heads: 4, head_dim: 8, ffn: 172 });
     assert_eq!(c.dims.blocks[1], BlockDims { query_heads: 4, kv_heads: 4, head_dim: 8, ffn: 9 });
-    let skip = |halves: &[&str]| with(json!({"per_layer_config": {"0": {"skip": halves}}})).unwrap().dims.blocks[0];
+    let skip = |halves: &[&str]| ours(json!({"0": {"skip": halves}})).unwrap().dims.blocks[0];
     assert_eq!(skip(&["attention"]), BlockDims { query_heads: 0, kv_heads: 0, head_dim: 8, ffn: 172 });
     assert_eq!(skip(&["mlp"]).ffn, 0);
     for (own, word) in [
@@ -58,9 +59,11 @@ fn what_differs_per_layer_is_read_as_transformers_writes_it() {
         (json!({"0": {"skip": "mlp"}}), "a list of `attention` and `mlp`"),
         (json!({"0": {"skip": ["ffn"]}}), "a list of `attention` and `mlp`"),
     ] {
-        let text = with(json!({"per_layer_config": own})).unwrap_err().to_string();
+        let text = ours(own).unwrap_err().to_string();
         assert!(text.contains(word), "{text}");
     }
+    let stock = with(json!({"per_layer_config": {"0": {"intermediate_size": 9}}})).unwrap_err().to_string();
+    assert!(stock.contains("`per_layer_config`"), "{stock}");
 }
 
 #[test]
@@ -93,6 +96,46 @@ fn windows_follow_each_familys_rule() {
 }
 
 #[test]
+fn absent_keys_mean_what_each_class_says() {
+    let without = |model_type: &str, dropped: &str, changes: Value| {
+        let mut config = base();
+        config["model_type"] = json!(model_type);
+        changes.as_object().unwrap().iter().for_each(|(k, v)| config[k] = v.clone());
+        config.as_object_mut().unwrap().remove(dropped);
+        read(config.as_object().unwrap(), &Map::new(), DType::F32).map(|p| p.config)
+    };
+    for (model_type, positions) in [("llama", 2048), ("mistral", 131_072), ("qwen2", 32_768), ("qwen3", 32_768)] {
+        let c = without(model_type, "max_position_embeddings", json!({})).unwrap();
+        assert_eq!(c.max_position, positions);
+    }
+    assert_eq!(without("mistral", "sliding_window", json!({})).unwrap().sliding_window, Some(4096));
+    let qwen = json!({"use_sliding_window": true, "sliding_window": 8});
+    assert_eq!(without("qwen2", "max_window_layers", qwen).unwrap().sliding_window, None);
+    let qwen = json!({"use_sliding_window": true, "max_window_layers": 0});
+    assert_eq!(without("qwen2", "sliding_window", qwen).unwrap().sliding_window, Some(4096));
+    let heads = json!({"num_attention_heads": 16, "hidden_size": 128});
+    let kv = |model_type| without(model_type, "num_key_value_heads", heads.clone());
+    assert_eq!(kv("llama").unwrap().dims.blocks[0].kv_heads, 16);
+    assert_eq!(kv("mistral").unwrap().dims.blocks[0].kv_heads, 8);
+    assert!(kv("qwen2").unwrap_err().to_string().contains("32 key/value heads, the default of its absent key"));
+}
+
+#[test]
+fn what_is_passed_over_is_said() {
+    let said = |changes: Value| {
+        let mut config = base();
+        changes.as_object().unwrap().iter().for_each(|(k, v)| config[k] = v.clone());
+        read(config.as_object().unwrap(), &Map::new(), DType::F32).unwrap().warnings
+    };
+    assert!(said(json!({"use_cache": true, "torch_dtype": "float16", "pretraining_tp": 1})).is_empty());
+    assert!(said(json!({"flavour": 1, "colour": 2}))[0].contains("passed over: `colour`, `flavour`"));
+    assert!(said(json!({"sliding_window": 8}))[0].contains("`sliding_window` is 8"));
+    assert!(
+        said(json!({"num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 8}))[0].contains("`hidden_size`")
+    );
+}
+
+#[test]
 fn what_we_cannot_run_is_refused_with_the_reason() {
     for (changes, word) in [
         (json!({"model_type": "gemma"}), "supported model types"),
@@ -106,8 +149,16 @@ fn what_we_cannot_run_is_refused_with_the_reason() {
         (json!({"block_widths": []}), "a list of 2 entries"),
         (json!({"block_widths": [1, 2]}), "a list of objects"),
         (json!({"eos_token_id": "x"}), "a token id or a list"),
-        (json!({"vocab_size": null}), "`vocab_size` is missing"),
+        (json!({"vocab_size": null}), "`vocab_size` is null"),
         (json!({"rms_norm_eps": 0}), "positive"),
+        (json!({"rms_norm_eps": 1}), "`rms_norm_eps`"),
+        (json!({"is_causal": false}), "`is_causal`"),
+        (json!({"is_causal": null}), "`is_causal`"),
+        (json!({"final_logit_softcapping": 30.0}), "`final_logit_softcapping`"),
+        (json!({"embedding_multiplier": 2.0, "is_causal": false}), "`embedding_multiplier`, `is_causal`"),
+        (json!({"pad_token_id": 512}), "`pad_token_id`"),
+        (json!({"layer_types": ["sliding_attention", "sliding_attention"]}), "`layer_types`"),
+        (json!({"model_type": "mistral", "layer_types": ["full_attention", "full_attention"]}), "`layer_types`"),
     ] {
         let text = with(changes).unwrap_err().to_string();
         assert!(text.contains(word), "{text}");

@@ -25,21 +25,28 @@ pub(super) fn blocks(keys: Keys<'_>, family: &Descriptor) -> Result<Vec<BlockDim
     };
     bail_if(head_dim == 0 || !head_dim.is_multiple_of(2), || {
         Fault::data(format!("{head_dim} channels per head; rotary encoding needs an even number"))
+            .help("`head_dim` says it, or `hidden_size` / `num_attention_heads` where it is absent")
     })?;
     match (keys.get("block_widths"), keys.get("per_layer_config")) {
         (Some(listed), _) => each(listed, n, head_dim),
         (None, Some(differing)) => overridden(keys, differing, n, head_dim),
-        (None, None) => Ok(vec![widths(keys, head_dim, 1)?; n]),
+        (None, None) => Ok(vec![widths(keys, head_dim, 1, family.kv_heads)?; n]),
     }
 }
 
-fn widths(keys: Keys<'_>, head_dim: usize, least: u64) -> Result<BlockDims> {
+/// `kv_default`: key/value heads where the key is absent; `None` = query heads, which `null` always means.
+fn widths(keys: Keys<'_>, head_dim: usize, least: u64, kv_default: Option<usize>) -> Result<BlockDims> {
     let range = least..=*WIDTH.end();
     let query_heads = keys.need_count("num_attention_heads", range.clone())?;
-    let kv_heads = keys.count("num_key_value_heads", range.clone())?.unwrap_or(query_heads);
+    let kv_default = kv_default.filter(|_| !keys.0.contains_key("num_key_value_heads"));
+    let kv_heads = keys.count("num_key_value_heads", range.clone())?.or(kv_default).unwrap_or(query_heads);
     let ffn = keys.need_count("intermediate_size", range)?;
     let divides = kv_heads == query_heads || (kv_heads > 0 && query_heads > 0 && query_heads.is_multiple_of(kv_heads));
-    bail_if(!divides, || Fault::data(format!("{query_heads} query heads cannot share {kv_heads} key/value heads")))?;
+    bail_if(!divides, || {
+        let default = if kv_default.is_some() { ", the default of its absent key" } else { "" };
+        Fault::data(format!("{query_heads} query heads cannot share {kv_heads} key/value heads{default}"))
+            .help("`num_attention_heads` must be a multiple of `num_key_value_heads`")
+    })?;
     Ok(BlockDims { query_heads, kv_heads, head_dim, ffn })
 }
 
@@ -48,7 +55,7 @@ fn each(listed: &Value, n: usize, head_dim: usize) -> Result<Vec<BlockDims>> {
     let list = list.ok_or_else(|| wrong("block_widths", listed, &format!("a list of {n} entries, one per block")))?;
     let entry = |(l, v): (usize, &Value)| {
         let object = v.as_object().ok_or_else(|| wrong("block_widths", v, "a list of objects"))?;
-        widths(Keys(object), head_dim, 0).map_err(|f| f.at(format!("block_widths[{l}]")))
+        widths(Keys(object), head_dim, 0, None).map_err(|f| f.at(format!("block_widths[{l}]")))
     };
     list.iter().enumerate().map(entry).collect()
 }
@@ -57,7 +64,7 @@ fn each(listed: &Value, n: usize, head_dim: usize) -> Result<Vec<BlockDims>> {
 fn overridden(keys: Keys<'_>, differing: &Value, n: usize, head_dim: usize) -> Result<Vec<BlockDims>> {
     let kind = format!("an object whose keys are block numbers below {n} and whose values are objects");
     let refused = || wrong("per_layer_config", differing, &kind);
-    let mut blocks = vec![widths(keys, head_dim, 1)?; n];
+    let mut blocks = vec![widths(keys, head_dim, 1, None)?; n];
     for (number, own) in differing.as_object().ok_or_else(refused)? {
         let block = number.parse::<usize>().ok().and_then(|l| blocks.get_mut(l)).ok_or_else(refused)?;
         let own = own.as_object().ok_or_else(refused)?;
@@ -76,7 +83,7 @@ fn one(whole: Keys<'_>, own: &Map<String, Value>, head_dim: usize) -> Result<Blo
         })?;
         all.insert(key.clone(), value.clone());
     }
-    let mut block = widths(Keys(&all), head_dim, 0)?;
+    let mut block = widths(Keys(&all), head_dim, 0, None)?;
     let halves = || wrong("skip", &own["skip"], "a list of `attention` and `mlp`");
     for half in own.get("skip").map_or(Ok(&[][..]), |s| s.as_array().map(Vec::as_slice).ok_or_else(halves))? {
         match half.as_str() {

@@ -47,7 +47,7 @@ impl Kind {
     /// Version of the kind's file format; part of every action key, so a new format never meets old bytes.
     pub fn schema_version(self) -> u32 {
         match self {
-            Self::Stats => 2,
+            Self::Stats | Self::Tokens | Self::Report => 2,
             _ => 1,
         }
     }

@@ -5,8 +5,8 @@ mod speed;
 use std::time::Instant;
 
 use oops_artifact::{
-    Kind, ResidualStats, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file, holds_out, json,
-    outliers_file, write_block, write_gram,
+    Kind, MeasuredOn, ResidualStats, SUMMARY, SiteStats, Split, StatsInfo, TokenSet, channels_file, gram_file,
+    holds_out, json, outliers_file, write_block, write_gram,
 };
 use oops_core::{BlockDims, Device, Fault, Result, Site, bail_if};
 use oops_linalg::Gram;
@@ -79,7 +79,7 @@ pub struct Activations;
 impl Stage for Activations {
     type Params = Params;
     const NAME: &'static str = "calibrate.activations";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ABOUT: &'static str = "runs the model and accumulates channel moments and Gram matrices at every site";
     const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::one("tokens", Kind::Tokens)];
     const OUTPUT: Kind = Kind::Stats;
@@ -131,7 +131,8 @@ impl Stage for Activations {
         let checkpoint = Checkpoint::open(&inputs.one("model")?.paths)?.on(cx.device)?;
         let tokens = TokenSet::read(inputs.one("tokens")?)?;
         let dims = &checkpoint.config().dims;
-        tokens.check_vocab(dims.vocab)?;
+        tokens.check_for(&checkpoint)?;
+        tokens.check_lengths(&checkpoint)?.into_iter().for_each(|warning| cx.warn(warning));
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         let decoder = Decoder::new(checkpoint.config(), longest)?.computing(params.compute_dtype);
         // In memory, nobody would read it.
@@ -169,6 +170,7 @@ impl Stage for Activations {
             massive_ratio: params.massive_ratio,
             owl_multiple: params.owl_multiple,
         };
+        MeasuredOn::write(inputs.one("model")?, &cx.work)?;
         cx.work.write(SUMMARY, |path| json::write(path, &info))
     }
 }

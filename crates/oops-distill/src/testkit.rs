@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use candle_core::{Device, Tensor};
-use oops_artifact::{Artifact, Kind, TokenSet, TokensInfo};
+use oops_artifact::{Artifact, Kind, TokenSet};
 use oops_core::{BlockDims, Digest, Fault, ModelDims, Rng};
 use oops_model::{
     Block, DType, Family, Linear, ModelConfig, Rope, RopeScaling, block_file, hf_config, hf_index, shard_contents,
@@ -97,20 +97,11 @@ pub(crate) fn model(folder: &Path, hidden: usize, blocks: &[Block]) -> Artifact 
 pub(crate) fn tokens(folder: &Path, sequences: usize, length: usize) -> Artifact {
     let work = Workdir::open(folder).unwrap();
     let mut rng = Rng::new(3, "tokens");
-    let info = TokensInfo {
-        text: "none".to_owned(),
-        text_digest: Digest::of(b""),
-        documents: 1,
-        text_tokens: sequences * length,
-        bos: false,
-        packing: "packed".to_owned(),
-        sequences,
-        tokens: sequences * length,
-        vocab: 50,
-    };
-    let sequences = (0..sequences).map(|_| (0..length).map(|_| rng.below(50) as u32).collect()).collect();
-    let offsets = vec![0; info.sequences];
-    TokenSet { info, sequences, offsets }.write(&work).unwrap();
+    let mut set =
+        TokenSet::of((0..sequences).map(|_| (0..length).map(|_| rng.below(50) as u32).collect()).collect(), 50);
+    set.info.packing = "packed".to_owned();
+    set.info.sequence_tokens = Some(length);
+    set.write(&work).unwrap();
     artifact(Kind::Tokens, &work)
 }
 

@@ -44,6 +44,7 @@ impl Stage for SourceModel {
             head_norms: config.family == Family::Qwen3,
             output_biases: biased("self_attn.o_proj") || biased("mlp.down_proj"),
             tokenizer: checkpoint.has_tokenizer(),
+            context: config.max_position,
         };
         Ok(Facts { model: Some(config.dims.clone()), form: Some(form), ..Facts::default() })
     }

@@ -11,7 +11,7 @@ use crate::recorded::{Entry, Shelf};
 
 #[derive(Serialize)]
 struct Shown<'a> {
-    protocol: &'a Map<String, Value>,
+    protocol: Map<String, Value>,
     models: Vec<Row<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     measured: &'a BTreeMap<String, Value>,
@@ -34,14 +34,15 @@ pub(super) fn json(shelf: &Shelf, entry: &Entry) -> Result<String> {
     let metrics = Metrics::read(&entry.artifact)?;
     let names = names(shelf, &metrics)?;
     let models = names.iter().zip(&metrics.models).map(|(model, figures)| Row { model, figures }).collect();
-    super::line(&Shown { protocol: &metrics.protocol, models, measured: &entry.record.measured })
+    super::line(&Shown { protocol: shelf.texts.named(&metrics.protocol), models, measured: &entry.record.measured })
 }
 
 /// As a table, with what was measured beside it and the protocol below.
 pub(super) fn text(shelf: &Shelf, entry: &Entry) -> Result<String> {
     let metrics = Metrics::read(&entry.artifact)?;
     let names = names(shelf, &metrics)?;
-    let protocol = metrics.protocol.iter().map(|(k, v)| format!("{k}: {}", cell(v))).collect::<Vec<_>>().join("\n");
+    let protocol = shelf.texts.named(&metrics.protocol);
+    let protocol = protocol.iter().map(|(k, v)| format!("{k}: {}", cell(v))).collect::<Vec<_>>().join("\n");
     let figures = rows(&names, &metrics.models);
     Ok([Some(figures), measured(entry, &names), Some(protocol)].into_iter().flatten().collect::<Vec<_>>().join("\n\n"))
 }

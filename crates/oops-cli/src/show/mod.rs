@@ -14,7 +14,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-use oops_artifact::{Kind, ReportTable, SUMMARY};
+use oops_artifact::{Kind, SUMMARY};
 use oops_core::{Fault, Result};
 use oops_engine::Resolved;
 use oops_pipeline::Graph;
@@ -36,7 +36,9 @@ pub(crate) fn entry_text(shelf: &Shelf, entry: &Entry) -> Result<String> {
     match entry.artifact.kind {
         Kind::Metrics => metrics::text(shelf, entry),
         Kind::Export => card(entry),
-        Kind::Report => oops_report::render(&entry.artifact, &|digest| shelf.label(digest)),
+        Kind::Report => {
+            oops_report::render(&entry.artifact, &|digest| shelf.label(digest), &|texts| shelf.texts.name(texts))
+        }
         _ => Ok(view(shelf, entry)?.text()),
     }
 }
@@ -46,7 +48,7 @@ pub(crate) fn entry_json(shelf: &Shelf, entry: &Entry) -> Result<String> {
     match entry.artifact.kind {
         Kind::Metrics => metrics::json(shelf, entry),
         Kind::Export => line(&oops_artifact::json::read::<Value>(entry.artifact.path("verify.json")?)?),
-        Kind::Report => line(&ReportTable::read(&entry.artifact)?),
+        Kind::Report => line(&oops_report::shown(&entry.artifact, &|texts| shelf.texts.name(texts))?),
         kind => {
             let mut object = if kind == Kind::Plan { plan::files(&entry.artifact)? } else { summary(entry)? };
             object.insert("tables".to_owned(), view(shelf, entry)?.json());

@@ -11,7 +11,7 @@ const PIPELINE: &str = "\
 version: 1
 stages:
   dense: { use: source.model, with: { path: model } }
-  text: { use: source.text, in: { model: dense }, with: { path: text.jsonl, sequences: 4, sequence_tokens: 32 } }
+  text: { use: source.text, in: { model: dense }, with: { path: text.jsonl, separator: '', sequences: 4, sequence_tokens: 32 } }
   stats: { use: calibrate.activations, in: { model: dense, tokens: text } }
   scores: { use: score.flap, in: { model: dense, stats: stats } }
   plan: { use: select.global, in: { model: dense, scores: scores }, with: { remove_fraction: 0.3 } }

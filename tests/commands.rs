@@ -17,7 +17,7 @@ const PIPELINE: &str = "\
 version: 1
 stages:
   dense: { use: source.model, with: { path: DATA/model } }
-  text: { use: source.text, in: { model: dense }, with: { path: DATA/text/heldout.jsonl, sequences: 4, sequence_tokens: 32 } }
+  text: { use: source.text, in: { model: dense }, with: { path: DATA/text/heldout.jsonl, separator: '', sequences: 4, sequence_tokens: 32 } }
   size: { use: eval.size, in: { models: dense } }
   summary: { use: report.summary, in: { metrics: size } }
 ";

@@ -104,7 +104,7 @@ fn pipeline() -> String {
         "version: 1
 stages:
   dense: {{ use: source.model, with: {{ path: {0}/model }} }}
-  text: {{ use: source.text, in: {{ model: dense }}, with: {{ path: {0}/text/heldout.jsonl, sequences: 4, sequence_tokens: 32 }} }}
+  text: {{ use: source.text, in: {{ model: dense }}, with: {{ path: {0}/text/heldout.jsonl, separator: '', sequences: 4, sequence_tokens: 32 }} }}
   stats: {{ use: calibrate.activations, in: {{ model: dense, tokens: text }} }}
   scores: {{ use: score.magnitude, in: {{ model: dense }} }}
   plan: {{ use: select.uniform, in: {{ model: dense, scores: scores }}, with: {{ remove_fraction: 0.5 }} }}

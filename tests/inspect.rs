@@ -15,7 +15,7 @@ const PIPELINE: &str = "\
 version: 1
 stages:
   dense: { use: source.model, with: { path: DATA/model } }
-  text: { use: source.text, in: { model: dense }, with: { path: DATA/text/calibration.jsonl, sequences: 4, sequence_tokens: 32 } }
+  text: { use: source.text, in: { model: dense }, with: { path: DATA/text/calibration.jsonl, separator: '', sequences: 4, sequence_tokens: 32 } }
   stats: { use: calibrate.activations, in: { model: dense, tokens: text }, with: { gram: true } }
   gradients: { use: calibrate.gradients, in: { model: dense, tokens: text } }
   scores: { use: score.fisher, in: { model: dense, gradients: gradients } }

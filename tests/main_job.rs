@@ -63,7 +63,7 @@ fn a_cached_rerun_of_forty_stages_takes_less_than_300_ms() {
     let mut yaml = format!(
         "version: 1\ndefaults: {{ seed: 17, device: cpu }}\nstages:\n\
          \x20 dense: {{ use: source.model, with: {{ path: {0}/model }} }}\n\
-         \x20 text: {{ use: source.text, in: {{ model: dense }}, with: {{ path: {0}/text/calibration.jsonl, sequences: 8, sequence_tokens: 64 }} }}\n\
+         \x20 text: {{ use: source.text, in: {{ model: dense }}, with: {{ path: {0}/text/calibration.jsonl, separator: '', sequences: 8, sequence_tokens: 64 }} }}\n\
          \x20 stats: {{ use: calibrate.activations, in: {{ model: dense, tokens: text }}, with: {{ gram: true }} }}\n\
          \x20 scores: {{ use: score.flap, in: {{ model: dense, stats: stats }} }}\n",
         data.to_str().expect("a plain path")

@@ -16,7 +16,7 @@ const PIPELINE: &str = "\
 version: 1
 stages:
   dense: { use: source.model, with: { path: DATA/model } }
-  text: { use: source.text, in: { model: dense }, with: { path: DATA/text/calibration.jsonl, sequences: 8, sequence_tokens: 64 } }
+  text: { use: source.text, in: { model: dense }, with: { path: DATA/text/calibration.jsonl, separator: '', sequences: 8, sequence_tokens: 64 } }
   stats: { use: calibrate.activations, in: { model: dense, tokens: text } }
   gradients: { use: calibrate.gradients, in: { model: dense, tokens: text } }
   scores: { use: score.flap, in: { model: dense, stats: stats } }

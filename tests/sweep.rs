@@ -20,7 +20,7 @@ version: 1
 defaults: { seed: 17 }
 stages:
   dense: { use: source.model, with: { path: DATA/model } }
-  heldout: { use: source.text, in: { model: dense }, with: { path: DATA/text/heldout.jsonl, sequences: 4, sequence_tokens: 32 } }
+  heldout: { use: source.text, in: { model: dense }, with: { path: DATA/text/heldout.jsonl, separator: '', sequences: 4, sequence_tokens: 32 } }
   scores: { use: score.magnitude, in: { model: dense } }
   plan: { use: select.uniform, in: { model: dense, scores: scores }, with: { remove_fraction: 0.3 } }
   pruned: { use: reconstruct.none, in: { model: dense, plan: plan } }

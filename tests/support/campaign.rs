@@ -15,8 +15,8 @@ const PIPELINE: &str = "\
 version: 1
 stages:
   dense: { use: source.model, with: { path: DATA/model } }
-  text: { use: source.text, in: { model: dense }, with: { path: DATA/text/calibration.jsonl, sequences: 4, sequence_tokens: 32 } }
-  heldout: { use: source.text, in: { model: dense }, with: { path: DATA/text/heldout.jsonl, sequences: 2, sequence_tokens: 32 } }
+  text: { use: source.text, in: { model: dense }, with: { path: DATA/text/calibration.jsonl, separator: '', sequences: 4, sequence_tokens: 32 } }
+  heldout: { use: source.text, in: { model: dense }, with: { path: DATA/text/heldout.jsonl, separator: '', sequences: 2, sequence_tokens: 32 } }
   stats: { use: calibrate.activations, in: { model: dense, tokens: text } }
   scores: { use: score.flap, in: { model: dense, stats: stats } }
   plan: { use: select.global, in: { model: dense, scores: scores }, with: { remove_fraction: 0.3 } }

@@ -56,24 +56,9 @@ pub fn is_heldout(index: usize, period: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TokensInfo;
-    use oops_core::Digest;
 
     fn set(lengths: &[usize]) -> TokenSet {
-        let sequences: Vec<Vec<u32>> = lengths.iter().enumerate().map(|(i, &n)| vec![i as u32; n]).collect();
-        let tokens = lengths.iter().sum();
-        let info = TokensInfo {
-            text: "t".into(),
-            text_digest: Digest::of(b"t"),
-            documents: 1,
-            text_tokens: tokens,
-            bos: false,
-            packing: "documents".into(),
-            sequences: lengths.len(),
-            tokens,
-            vocab: lengths.len(),
-        };
-        TokenSet { info, offsets: vec![0; lengths.len()], sequences }
+        TokenSet::of(lengths.iter().enumerate().map(|(i, &n)| vec![i as u32; n]).collect(), lengths.len())
     }
 
     #[test]

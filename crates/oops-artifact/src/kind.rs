@@ -48,7 +48,7 @@ impl Kind {
     pub fn schema_version(self) -> u32 {
         match self {
             // 2: config.json of a model says where the files decide which layers have biases.
-            Self::Model | Self::Stats => 2,
+            Self::Model | Self::Stats | Self::Tokens | Self::Report => 2,
             _ => 1,
         }
     }

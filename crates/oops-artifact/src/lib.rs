@@ -6,6 +6,7 @@ mod gradients;
 mod heldout;
 pub mod json;
 mod kind;
+mod measured_on;
 mod metrics;
 mod outliers;
 mod parquet_io;
@@ -26,18 +27,19 @@ pub use gradients::{
 };
 pub use heldout::{Heldout, HeldoutCounts, LEAST_SHARE, LEAST_TOKENS, Part, RUN, Rows};
 pub use kind::Kind;
+pub use measured_on::MeasuredOn;
 pub use metrics::Metrics;
 pub use outliers::{ResidualStats, outliers_file, read_massive_dimensions, residual_file, tokens_file};
 pub use parquet_io::Table;
 pub use plan::{PlanInfo, read_plan, write_plan};
 pub use plan_file::{PlanFile, Step};
-pub use report::ReportTable;
+pub use report::{Column, ReportTable};
 pub use scores::{BlockScores, Scale, Scores, ScoresInfo, UnitScores};
 pub use stats::{
     ChannelStats, SiteStats, Split, StatsInfo, channels_file, gram_file, mix_grams, read_gram, read_gram_all,
     read_site, write_block, write_gram,
 };
-pub use tokens::{TokenSet, TokensInfo};
+pub use tokens::{TokenSet, TokensInfo, text_digest};
 pub use tree::{Artifact, Entry, Tree};
 
 /// File that describes an artifact for people: printed by `oops show`.

@@ -6,8 +6,8 @@ mod speed;
 use std::time::Instant;
 
 use oops_artifact::{
-    Heldout, HeldoutCounts, Kind, SUMMARY, Split, StatsInfo, TokenSet, channels_file, gram_file, holds_out, json,
-    outliers_file,
+    Heldout, HeldoutCounts, Kind, MeasuredOn, SUMMARY, Split, StatsInfo, TokenSet, channels_file, gram_file, holds_out,
+    json, outliers_file,
 };
 use oops_core::{Device, Fault, Result, Site, bail_if};
 use oops_model::{Checkpoint, ComputeDtype, Decoder, StreamDtype, with_values};
@@ -135,7 +135,8 @@ impl Stage for Activations {
         let checkpoint = Checkpoint::open(&inputs.one("model")?.paths)?.on(cx.device)?;
         let tokens = TokenSet::read(inputs.one("tokens")?)?;
         let dims = &checkpoint.config().dims;
-        tokens.check_vocab(dims.vocab)?;
+        tokens.check_for(&checkpoint)?;
+        tokens.check_lengths(&checkpoint)?.into_iter().for_each(|warning| cx.warn(warning));
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         let decoder = Decoder::new(checkpoint.config(), longest)?.computing(params.compute_dtype);
         // In memory, nobody would read it.
@@ -180,6 +181,7 @@ impl Stage for Activations {
             massive_ratio: params.massive_ratio,
             owl_multiple: params.owl_multiple,
         };
+        MeasuredOn::write(inputs.one("model")?, &cx.work)?;
         cx.work.write(SUMMARY, |path| json::write(path, &info))
     }
 }

@@ -16,7 +16,7 @@ mod walk;
 
 use std::time::Instant;
 
-use oops_artifact::{GradientsInfo, Kind, SUMMARY, TokenSet, json, read_losses};
+use oops_artifact::{GradientsInfo, Kind, MeasuredOn, SUMMARY, TokenSet, json, read_losses};
 use oops_core::{Fault, Result, bail_if};
 use oops_model::{Checkpoint, ComputeDtype, StreamDtype};
 use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, peak_rss_bytes};
@@ -62,7 +62,7 @@ pub struct Gradients;
 impl Stage for Gradients {
     type Params = Params;
     const NAME: &'static str = "calibrate.gradients";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str =
         "gradients of each sequence's loss with respect to a mask on every unit, curvature behind every site";
     const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model), Port::one("tokens", Kind::Tokens)];
@@ -104,7 +104,9 @@ impl Stage for Gradients {
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
         let checkpoint = Checkpoint::open(&inputs.one("model")?.paths)?;
         let tokens = TokenSet::read(inputs.one("tokens")?)?;
-        tokens.check_vocab(checkpoint.config().dims.vocab)?;
+        tokens.check_for(&checkpoint)?;
+        tokens.check_lengths(&checkpoint)?.into_iter().for_each(|warning| cx.warn(warning));
+        MeasuredOn::write(inputs.one("model")?, &cx.work)?;
         pass(params, &checkpoint, &tokens, cx)
     }
 }

@@ -1,6 +1,6 @@
 //! The nouns of structured pruning, shared by every crate: what a model measures ([`ModelDims`]), where it is cut
 //! ([`Site`]), what is cut ([`Unit`]), what stays ([`Plan`]), how bytes are named ([`Digest`]), where passes
-//! compute ([`Device`]) and how things fail
+//! compute ([`Device`]), what reads tokens ([`Vocabulary`]) and how things fail
 //! ([`Fault`]). No I/O, no tensors, no stages.
 
 mod device;
@@ -11,6 +11,7 @@ pub mod finite;
 mod plan;
 mod rng;
 mod unit;
+mod vocabulary;
 
 pub use device::Device;
 pub use digest::Digest;
@@ -19,3 +20,4 @@ pub use fault::{Class, Fault, Result, bail_if, nearest};
 pub use plan::{BlockPlan, Plan};
 pub use rng::Rng;
 pub use unit::{Unit, UnitKind};
+pub use vocabulary::Vocabulary;

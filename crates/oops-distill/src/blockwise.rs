@@ -26,7 +26,7 @@ impl Stage for Blockwise {
     fn check(params: &Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
         params.check()?;
         pair::check_facts(inputs, params.heldout_fraction)?;
-        Ok(inputs.one("student"))
+        Ok(Facts { warnings: Vec::new(), ..inputs.one("student") })
     }
 
     /// Memory: both residual streams; of the block in training weights, gradients, both moments, the best and the candidate,
@@ -49,7 +49,7 @@ impl Stage for Blockwise {
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
         let source = inputs.one("student")?;
-        let (student, teacher, tokens) = pair::open(inputs)?;
+        let (student, teacher, tokens) = pair::open(inputs, cx)?;
         let mut walk = Walk::new(params, student, teacher, &tokens, cx)?;
         let (blocks, first) = (walk.student.config().dims.blocks.len(), walk.resume()?);
         cx.progress.begin(blocks as u64, "blocks");

@@ -44,7 +44,7 @@ impl Stage for Logits {
     fn check(params: &Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
         params.check()?;
         pair::check_facts(inputs, params.heldout_fraction)?;
-        Ok(inputs.one("student"))
+        Ok(Facts { warnings: Vec::new(), ..inputs.one("student") })
     }
 
     /// The file's description, as numbers. Disk: the weights (f32 at most), two checkpoints of weights and moments, and
@@ -69,7 +69,7 @@ impl Stage for Logits {
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
-        let (student, teacher, tokens) = pair::open(inputs)?;
+        let (student, teacher, tokens) = pair::open(inputs, cx)?;
         let mut fit = Fit::new(params, &student, &teacher, &tokens, cx)?;
         drop(teacher);
         fit.run()?;

@@ -3,7 +3,7 @@
 use oops_artifact::TokenSet;
 use oops_core::{Fault, ModelDims, Result, bail_if};
 use oops_model::Checkpoint;
-use oops_stage::{Inputs, PortFacts, TokensFacts};
+use oops_stage::{Cx, Inputs, PortFacts, TokensFacts};
 
 use crate::streams::Split;
 
@@ -38,11 +38,14 @@ pub(crate) fn facts(inputs: &PortFacts) -> Option<(ModelDims, ModelDims, TokensF
 }
 
 /// Student, teacher and tokens, checked against each other.
-pub(crate) fn open(inputs: &Inputs) -> Result<(Checkpoint, Checkpoint, TokenSet)> {
+pub(crate) fn open(inputs: &Inputs, cx: &Cx<'_>) -> Result<(Checkpoint, Checkpoint, TokenSet)> {
     let model = |port: &str| Checkpoint::open(&inputs.one(port)?.paths);
     let (student, teacher) = (model("student")?, model("teacher")?);
     let tokens = TokenSet::read(inputs.one("tokens")?)?;
     check(&student.config().dims, &teacher.config().dims)?;
-    tokens.check_vocab(student.config().dims.vocab)?;
+    for model in [&student, &teacher] {
+        tokens.check_for(model)?;
+    }
+    tokens.check_lengths(&student)?.into_iter().for_each(|warning| cx.warn(warning));
     Ok((student, teacher, tokens))
 }

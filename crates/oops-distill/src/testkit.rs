@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use candle_core::{Device, Tensor};
-use oops_artifact::{Artifact, Kind, TokenSet, TokensInfo};
+use oops_artifact::{Artifact, Kind, TokenSet};
 use oops_core::{BlockDims, Digest, Fault, ModelDims, Rng};
 use oops_model::{
     Block, DType, Family, Linear, ModelConfig, Rope, RopeScaling, block_file, hf_config_with_biases, hf_index,
@@ -97,25 +97,17 @@ pub(crate) fn model(folder: &Path, hidden: usize, blocks: &[Block]) -> Artifact 
 pub(crate) fn tokens(folder: &Path, sequences: usize, length: usize) -> Artifact {
     let (work, mut rng) = (Workdir::open(folder).unwrap(), Rng::new(3, "tokens"));
     let sequences = (0..sequences).map(|_| (0..length).map(|_| rng.below(50) as u32).collect()).collect();
-    token_set(sequences).write(&work).unwrap();
+    let mut set = token_set(sequences);
+    set.info.sequence_tokens = Some(length);
+    set.write(&work).unwrap();
     artifact(Kind::Tokens, &work)
 }
 
 /// A token set of these sequences.
 pub(crate) fn token_set(sequences: Vec<Vec<u32>>) -> TokenSet {
-    let tokens = sequences.iter().map(Vec::len).sum();
-    let info = TokensInfo {
-        text: "none".to_owned(),
-        text_digest: Digest::of(b""),
-        documents: 1,
-        text_tokens: tokens,
-        bos: false,
-        packing: "packed".to_owned(),
-        sequences: sequences.len(),
-        tokens,
-        vocab: 50,
-    };
-    TokenSet { info, offsets: vec![0; sequences.len()], sequences }
+    let mut set = TokenSet::of(sequences, 50);
+    set.info.packing = "packed".to_owned();
+    set
 }
 
 /// Inputs of `distill.blockwise`.

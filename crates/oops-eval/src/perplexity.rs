@@ -7,44 +7,69 @@
 use std::time::Instant;
 
 use oops_artifact::{Artifact, Kind, Metrics, TokenSet};
-use oops_core::{Fault, ModelDims, Result, bail_if};
+use oops_core::{Fault, ModelDims, Result, Vocabulary, bail_if};
 use oops_model::{Checkpoint, Decoder, cross_entropy};
 use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, TokensFacts, peak_rss_bytes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::windows::{groups, windows};
+use crate::windows::{digest, groups, windows};
 
 /// Tokens whose residual stream is held at a time.
 const GROUP_TOKENS: usize = 1 << 16;
 /// Tokens that go through a block, or through the head, together.
 const BATCH_TOKENS: usize = 4096;
 const LOGIT_ROWS: usize = 512;
+/// Tokens per window if nothing is said and the models take so many.
+const DEFAULT_WINDOW: usize = 2048;
 
 /// Parameters of [`Perplexity`].
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Params {
-    /// Tokens per window; windows do not overlap, tails are dropped, shorter documents stay whole.
-    window_tokens: usize,
+    /// Tokens per window, BOS included; windows do not overlap, tails are dropped, shorter documents stay whole. Default:
+    /// 2048, or what the models were made for if that is less.
+    window_tokens: Option<usize>,
     /// Windows that are used, from the start of the text; all without it.
     max_windows: Option<usize>,
 }
 
-impl Default for Params {
-    fn default() -> Self {
-        Self { window_tokens: 2048, max_windows: None }
-    }
-}
-
 impl Params {
+    /// Tokens per window for models that were made for sequences of `context` tokens.
+    fn window(&self, context: usize) -> usize {
+        self.window_tokens.unwrap_or(DEFAULT_WINDOW.min(context))
+    }
+
     /// The windows of a token set that are used, if all its sequences are as long as it says.
-    fn used(&self, tokens: TokensFacts) -> TokensFacts {
-        let length = self.window_tokens.min(tokens.sequence_tokens);
+    fn used(&self, tokens: TokensFacts, context: usize) -> TokensFacts {
+        let length = self.window(context).min(tokens.sequence_tokens);
         let windows = tokens.sequences * (tokens.sequence_tokens / length.max(1));
         TokensFacts { sequences: windows.min(self.max_windows.unwrap_or(usize::MAX)), sequence_tokens: length }
     }
+
+    /// What the user may not have meant of the lengths of windows and sequences, for models with this context.
+    fn warning(&self, tokens: Option<TokensFacts>, context: usize) -> Option<String> {
+        let made_for = format!("{context} tokens that the models were made for (max_position_embeddings)");
+        match (self.window_tokens, tokens.map(|t| t.sequence_tokens)) {
+            (Some(window), length) if window.min(length.unwrap_or(window)) > context => Some(format!(
+                "windows of {} tokens are longer than the {made_for}: set `window_tokens` to at most {context}",
+                window.min(length.unwrap_or(window))
+            )),
+            (None, Some(length)) if length > context => Some(format!(
+                "sequences of {length} tokens are longer than the {made_for} and are cut into windows of {}: set \
+                 `window_tokens`, or `sequence_tokens` of source.text to at most {context}",
+                self.window(context)
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// The shortest context of the models, as far as it is known.
+fn context(inputs: &PortFacts) -> Option<usize> {
+    let models = inputs.0.get("models").map_or(&[][..], Vec::as_slice);
+    models.iter().filter_map(|m| m.form.map(|f| f.context)).min()
 }
 
 /// Perplexity of models on one token set.
@@ -53,16 +78,19 @@ pub struct Perplexity;
 impl Stage for Perplexity {
     type Params = Params;
     const NAME: &'static str = "eval.perplexity";
-    const VERSION: u32 = 1;
+    /// 2: every window begins with BOS where sequences do; the default window fits the model.
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "perplexity over non-overlapping windows, with its protocol";
     const INPUTS: &'static [Port] = &[Port::many("models", Kind::Model), Port::one("tokens", Kind::Tokens)];
     const OUTPUT: Kind = Kind::Metrics;
     const ON_DEVICE: bool = true;
 
-    fn check(params: &Params, _: &PortFacts, _: &[Source]) -> Result<Facts> {
-        bail_if(params.window_tokens < 2, || Fault::config("`window_tokens` must be at least 2"))?;
+    fn check(params: &Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
+        bail_if(params.window_tokens.is_some_and(|t| t < 2), || Fault::config("`window_tokens` must be at least 2"))?;
         bail_if(params.max_windows == Some(0), || Fault::config("`max_windows` must be at least 1"))?;
-        Ok(Facts::default())
+        let tokens = inputs.one("tokens").tokens;
+        let warnings = context(inputs).and_then(|c| params.warning(tokens, c)).into_iter().collect();
+        Ok(Facts { warnings, ..Facts::default() })
     }
 
     /// Memory: the residual stream of a group of windows and, in turn, the embedding, one block with a batch, the head with
@@ -71,10 +99,11 @@ impl Stage for Perplexity {
         let facts = inputs.0.get("models").map_or(&[][..], Vec::as_slice);
         let dims: Option<Vec<&ModelDims>> = facts.iter().map(Facts::dims_at_most).collect();
         let Some(dims) = dims else { return Needs::HEAVY };
-        let used = inputs.one("tokens").tokens.map(|t| params.used(t));
+        let context = context(inputs).unwrap_or(DEFAULT_WINDOW);
+        let used = inputs.one("tokens").tokens.map(|t| params.used(t, context));
         let group = used.map_or(GROUP_TOKENS as u64, TokensFacts::count).min(GROUP_TOKENS as u64);
         let memory = |d: &&ModelDims| {
-            let (sizes, batch) = (Sizes(d), group.min(BATCH_TOKENS.max(params.window_tokens) as u64));
+            let (sizes, batch) = (Sizes(d), group.min(BATCH_TOKENS.max(params.window(context)) as u64));
             let logits = 2 * 4 * (LOGIT_ROWS * d.vocab) as u64;
             sizes.stream(group) + (sizes.block() + sizes.inner(batch)).max(sizes.embedding() + logits)
         };
@@ -87,51 +116,61 @@ impl Stage for Perplexity {
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
         let tokens = TokenSet::read(inputs.one("tokens")?)?;
-        let windows = windows(&tokens, params.window_tokens, params.max_windows);
-        bail_if(windows.is_empty(), || {
-            Fault::data("the token set gives no window of at least two tokens").help("use a longer text")
-        })?;
         let models = inputs.many("models");
         let checkpoints: Vec<Checkpoint> =
             models.iter().map(|m| Checkpoint::open(&m.paths)?.on(cx.device)).collect::<Result<_>>()?;
+        let window = params.window(checkpoints.iter().map(Vocabulary::context).min().unwrap_or(DEFAULT_WINDOW));
+        bail_if(window < 2, || Fault::data("the models were made for sequences of one token"))?;
+        let windows = windows(&tokens, window, params.max_windows);
+        bail_if(windows.is_empty(), || {
+            Fault::data("the token set gives no window of at least two tokens").help("use a longer text")
+        })?;
         let groups = groups(&windows, GROUP_TOKENS);
         let steps: usize = checkpoints.iter().map(|c| (c.config().dims.blocks.len() + 1) * groups.len()).sum();
         cx.progress.begin(steps as u64, "blocks");
         let mut rows = Vec::new();
         for (i, (model, checkpoint)) in models.iter().zip(&checkpoints).enumerate() {
-            tokens.check_vocab(checkpoint.config().dims.vocab)?;
+            tokens.check_for(checkpoint).map_err(|f| f.at(format!("model {}", i + 1)))?;
             let row = one_model(model, checkpoint, &groups, cx).map_err(|f| f.at(format!("model {}", i + 1)))?;
             rows.push(row);
         }
         cx.measure("peak_rss_bytes", peak_rss_bytes());
-        Metrics { protocol: protocol(params, &tokens, &windows), models: rows }.write(&cx.work)
+        Metrics { protocol: protocol(window, &tokens, &windows), models: rows }.write(&cx.work)
     }
 }
 
-fn protocol(params: &Params, tokens: &TokenSet, windows: &[&[u32]]) -> Map<String, Value> {
+/// Everything that a figure must share with another to compare; the digest of the windows tells apart what the rest does
+/// not say. Texts are named by digest, since names of files change.
+fn protocol(window: usize, tokens: &TokenSet, windows: &[Vec<u32>]) -> Map<String, Value> {
     let info = &tokens.info;
-    let used: usize = windows.iter().map(|w| w.len()).sum();
-    Map::from_iter([
-        ("text".to_owned(), json!(info.text)),
-        ("text_digest".to_owned(), json!(info.text_digest)),
-        ("text_tokens".to_owned(), json!(info.text_tokens)),
-        ("window_tokens".to_owned(), json!(params.window_tokens)),
-        ("windows".to_owned(), json!(windows.len())),
-        ("tokens".to_owned(), json!(used)),
-        ("predicted_tokens".to_owned(), json!(used - windows.len())),
-        ("bos".to_owned(), json!(info.bos)),
-        ("dtype".to_owned(), json!("f32")),
-        ("aggregate".to_owned(), json!("exp of the mean cross-entropy over predicted tokens")),
-    ])
+    let used: usize = windows.iter().map(Vec::len).sum();
+    let entries = [
+        ("texts", json!(info.texts)),
+        ("text_digest", json!(info.text_digest())),
+        ("text_tokens", json!(info.text_tokens)),
+        ("packing", json!(info.packing)),
+        ("separator", json!(info.separator)),
+        ("eos", json!(info.eos)),
+        ("seed", json!(info.seed)),
+        ("window_tokens", json!(window)),
+        ("windows", json!(windows.len())),
+        ("windows_digest", json!(digest(windows))),
+        ("tokens", json!(used)),
+        ("predicted_tokens", json!(used - windows.len())),
+        ("bos", json!(info.bos)),
+        ("dtype", json!("f32")),
+        ("aggregate", json!("exp of the mean cross-entropy over predicted tokens")),
+    ];
+    entries.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
 fn one_model(
     model: &Artifact,
     checkpoint: &Checkpoint,
-    groups: &[&[&[u32]]],
+    groups: &[&[Vec<u32>]],
     cx: &Cx<'_>,
 ) -> Result<Map<String, Value>> {
-    let longest = groups.iter().flat_map(|g| g.iter()).map(|w| w.len()).max().unwrap_or(0);
+    let longest = groups.iter().flat_map(|g| g.iter()).map(Vec::len).max().unwrap_or(0);
     let decoder = Decoder::new(checkpoint.config(), longest)?;
     let start = Instant::now();
     let mut sum = 0.0;
@@ -139,7 +178,7 @@ fn one_model(
         sum += total_loss(checkpoint, &decoder, group, cx)?;
     }
     let windows = || groups.iter().flat_map(|g| g.iter());
-    let tokens: usize = windows().map(|w| w.len()).sum();
+    let tokens: usize = windows().map(Vec::len).sum();
     let mean = sum / (tokens - windows().count()) as f64;
     cx.measure(&format!("tokens_per_s {}", model.digest().short()), tokens as f64 / start.elapsed().as_secs_f64());
     bail_if(!mean.is_finite(), || Fault::numerical("the cross-entropy is not finite"))?;
@@ -147,10 +186,10 @@ fn one_model(
 }
 
 /// Sum of the cross-entropies of all predicted tokens of a group.
-fn total_loss(checkpoint: &Checkpoint, decoder: &Decoder, group: &[&[u32]], cx: &Cx<'_>) -> Result<f64> {
+fn total_loss(checkpoint: &Checkpoint, decoder: &Decoder, group: &[Vec<u32>], cx: &Cx<'_>) -> Result<f64> {
     let embedding = checkpoint.embedding()?;
     let batches = crate::windows::groups(group, BATCH_TOKENS);
-    let lengths: Vec<Vec<usize>> = batches.iter().map(|b| b.iter().map(|w| w.len()).collect()).collect();
+    let lengths: Vec<Vec<usize>> = batches.iter().map(|b| b.iter().map(Vec::len).collect()).collect();
     let mut xs = batches.iter().map(|b| decoder.embed(&embedding, &b.concat())).collect::<Result<Vec<_>>>()?;
     drop(embedding);
     for l in 0..checkpoint.config().dims.blocks.len() {

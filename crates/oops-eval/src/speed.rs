@@ -18,7 +18,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{size::total_params, spread::Spread};
+use crate::{
+    size::{parameters, total_params},
+    spread::Spread,
+};
 
 /// Parameters of [`Speed`].
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -46,7 +49,8 @@ pub struct Speed;
 impl Stage for Speed {
     type Params = Params;
     const NAME: &'static str = "eval.speed";
-    const VERSION: u32 = 1;
+    /// 2: biases and head norms count as parameters.
+    const VERSION: u32 = 2;
     const ABOUT: &'static str =
         "tokens per second of prefill and decoding, models in turn; times lie beside the result";
     const INPUTS: &'static [Port] = &[Port::many("models", Kind::Model)];
@@ -110,7 +114,7 @@ fn protocol(params: &Params) -> Map<String, Value> {
 fn figures(checkpoint: &Checkpoint, model: &LoadedModel) -> Value {
     let dims = &checkpoint.config().dims;
     json!({
-        "parameters": total_params(dims),
+        "parameters": parameters(checkpoint),
         "decoder_parameters": dims.decoder_params(),
         "stored_bytes": checkpoint.stored_bytes(),
         "resident_bytes": model.weight_bytes(),

@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn what_no_file_can_hold_is_refused_before_any_work() {
         let check_with = |output_biases, head_norms, tokenizer, same_widths| {
-            let form = Some(Form { head_norms, output_biases, tokenizer });
+            let form = Some(Form { head_norms, output_biases, tokenizer, context: 64 });
             let facts = Facts { form, same_widths, ..Facts::default() };
             let ports = PortFacts(BTreeMap::from([("model".to_owned(), vec![facts])]));
             Gguf::check(&Params::default(), &ports, &[]).map(drop)

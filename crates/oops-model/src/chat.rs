@@ -13,12 +13,33 @@ impl Checkpoint {
         })?;
         let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id)).unwrap_or_default();
         let (bos, eos) = (token(self.config().bos), token(self.config().eos.first().copied()));
-        render(template, message, &bos, &eos)
+        render(template, &[("user", message)], true, &bos, &eos)
+            .map_err(|e| Fault::data(format!("the chat template cannot be used: {e:#}")).at("chat template"))
+    }
+
+    /// A whole chat, as roles with what they say, as text with special tokens in it.
+    pub fn chat_text(&self, messages: &[(&str, &str)]) -> Result<String> {
+        let template = self.chat_template().ok_or_else(|| {
+            Fault::data("the text is a chat, and the checkpoint has no chat template")
+                .help("use a model with a chat template, or name a column of plain text with `text_field`")
+        })?;
+        let tokenizer = self.tokenizer()?;
+        let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id)).unwrap_or_default();
+        let (bos, eos) = (token(self.config().bos), token(self.config().eos.first().copied()));
+        render(template, messages, false, &bos, &eos)
             .map_err(|e| Fault::data(format!("the chat template cannot be used: {e:#}")).at("chat template"))
     }
 }
 
-fn render(template: &str, message: &str, bos: &str, eos: &str) -> std::result::Result<String, Error> {
+fn render(
+    template: &str,
+    messages: &[(&str, &str)],
+    prompt: bool,
+    bos: &str,
+    eos: &str,
+) -> std::result::Result<String, Error> {
+    let messages = messages.iter().map(|(role, content)| context! { role => role, content => content });
+    let messages: Vec<Value> = messages.collect();
     let mut environment = Environment::new();
     // As transformers renders it: these two settings, and Python's methods of strings and lists.
     environment.set_trim_blocks(true);
@@ -30,8 +51,8 @@ fn render(template: &str, message: &str, bos: &str, eos: &str) -> std::result::R
     environment.render_str(
         template,
         context! {
-            messages => [context! { role => "user", content => message }],
-            add_generation_prompt => true,
+            messages => messages,
+            add_generation_prompt => prompt,
             bos_token => bos,
             eos_token => eos,
         },
@@ -48,17 +69,18 @@ mod tests {
                       {{ '<|im_start|>system\nBe kind<|im_end|>\n' }}{% endif %}\
                       {{ '<|im_start|>' + message['role'] + '\n' + message['content'].strip() + '<|im_end|>' + '\n' }}\
                       {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-        let text = render(chatml, " Hi ", "<s>", "</s>").unwrap();
+        let text = render(chatml, &[("user", " Hi ")], true, "<s>", "</s>").unwrap();
         let system = "<|im_start|>system\nBe kind<|im_end|>\n";
         assert_eq!(text, format!("{system}<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"));
         let llama = "{{ bos_token }}\n{% for m in messages %}\n    {%- if m.role == 'tool' %}{% continue %}{% endif %}\n\
                      [INST] {{ m.content | trim }} [/INST]\n{% endfor %}";
-        assert_eq!(render(llama, "Hi", "<s>", "</s>").unwrap(), "<s>\n[INST] Hi [/INST]\n");
+        assert_eq!(render(llama, &[("user", "Hi")], true, "<s>", "</s>").unwrap(), "<s>\n[INST] Hi [/INST]\n");
     }
 
     #[test]
     fn what_a_template_refuses_is_said() {
-        let error = render("{{ raise_exception('roles must alternate') }}", "Hi", "", "").unwrap_err();
+        let error =
+            render("{{ raise_exception('roles must alternate') }}", &[("user", "Hi")], true, "", "").unwrap_err();
         assert!(error.to_string().contains("roles must alternate"), "{error}");
     }
 }

@@ -1,5 +1,7 @@
 //! A checkpoint on disk, opened without reading its weights.
 
+mod vocabulary;
+
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};

@@ -57,4 +57,4 @@ pub use slice::slice_block;
 pub use spill::{TensorReader, TensorWriter, load_slices, load_tensors, save_slices, save_tensors};
 pub use stream::TextStream;
 pub use stream_dtype::StreamDtype;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Span, Tokenizer};

@@ -1,6 +1,10 @@
 //! Text to token ids and back, without special tokens of its own accord.
 
+mod spans;
+
 use oops_core::{Fault, Result};
+
+pub use spans::Span;
 
 /// A model's tokenizer.
 pub struct Tokenizer {

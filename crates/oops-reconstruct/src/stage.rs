@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use oops_artifact::{Artifact, HeldoutCounts, Kind, SUMMARY, Sink, StatsInfo, json, read_plan};
+use oops_artifact::{Artifact, HeldoutCounts, Kind, MeasuredOn, SUMMARY, Sink, StatsInfo, json, read_plan};
 use oops_core::{Fault, Plan, Result, Site, bail_if};
 use oops_model::{Block, Checkpoint, DType, slice_block, write_block};
 use oops_stage::{Cx, Facts, Form, Inputs, Needs, Port, PortFacts, Sizes, Source, Stage, Workdir, timed};
@@ -94,6 +94,8 @@ impl<R: Reconstructor> Stage for ReconstructStage<R> {
 
     fn run(params: &R::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
         let source = inputs.one("model")?;
+        let warning = MeasuredOn::warning(inputs.optional("stats"), "stats", source)?;
+        warning.into_iter().for_each(|w| cx.warn(w));
         let checkpoint = Checkpoint::open(&source.paths)?;
         let plan = read_plan(inputs.one("plan")?, &checkpoint.config().dims)?;
         let options = R::options(params);

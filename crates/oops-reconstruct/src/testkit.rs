@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use candle_core::{Device, Tensor};
-use oops_artifact::{Artifact, Kind, PlanInfo, TokenSet, TokensInfo, write_plan};
+use oops_artifact::{Artifact, Kind, PlanInfo, TokenSet, write_plan};
 use oops_core::{BlockDims, Digest, Fault, ModelDims, Plan, Rng};
 use oops_linalg::{Gram, reconstruction_error};
 use oops_model::{
@@ -133,20 +133,11 @@ pub(crate) fn model(folder: &Path, blocks: usize) -> Artifact {
 pub(crate) fn tokens(folder: &Path, sequences: usize, length: usize) -> Artifact {
     let work = Workdir::open(folder).unwrap();
     let mut rng = Rng::new(3, "tokens");
-    let info = TokensInfo {
-        text: "none".to_owned(),
-        text_digest: Digest::of(b""),
-        documents: 1,
-        text_tokens: sequences * length,
-        bos: false,
-        packing: "packed".to_owned(),
-        sequences,
-        tokens: sequences * length,
-        vocab: VOCAB,
-    };
-    let sequences = (0..sequences).map(|_| (0..length).map(|_| rng.below(VOCAB) as u32).collect()).collect();
-    let offsets = vec![0; info.sequences];
-    TokenSet { info, sequences, offsets }.write(&work).unwrap();
+    let mut set =
+        TokenSet::of((0..sequences).map(|_| (0..length).map(|_| rng.below(VOCAB) as u32).collect()).collect(), VOCAB);
+    set.info.packing = "packed".to_owned();
+    set.info.sequence_tokens = Some(length);
+    set.write(&work).unwrap();
     artifact(Kind::Tokens, &work)
 }
 

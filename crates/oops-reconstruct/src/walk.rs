@@ -55,7 +55,8 @@ impl<'a> Walk<'a> {
     ) -> Result<(Vec<Seconds>, HeldoutCounts)> {
         let tokens = TokenSet::read(tokens)?;
         let (blocks, cx) = (job.plan.blocks.len(), job.cx);
-        tokens.check_vocab(job.checkpoint.config().dims.vocab)?;
+        tokens.check_for(job.checkpoint)?;
+        tokens.check_lengths(job.checkpoint)?.into_iter().for_each(|warning| cx.warn(warning));
         let longest = tokens.sequences.iter().map(Vec::len).max().unwrap_or(0);
         bail_if(longest == 0, || Fault::data("there are no calibration tokens"))?;
         let decoder = Decoder::new(job.checkpoint.config(), longest)?;

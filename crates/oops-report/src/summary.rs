@@ -1,13 +1,11 @@
 //! `report.summary`: dense against pruned, one row per model, one column per figure.
 
-use oops_artifact::{Kind, Metrics, ReportTable};
+use oops_artifact::{Column, Kind, Metrics, ReportTable};
 use oops_core::{Digest, Result};
 use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
-use crate::protocol::line;
+use serde_json::Value;
 
 /// Parameters of [`Summary`]: none.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -30,8 +28,9 @@ const FIGURES: [(&str, &str); 6] = [
 impl Stage for Summary {
     type Params = Params;
     const NAME: &'static str = "report.summary";
-    /// 2: perplexities under one protocol share a column.
-    const VERSION: u32 = 2;
+    /// 2: perplexities under one protocol share a column. 3: two figures for one cell are two columns; texts are named when
+    /// the table is shown.
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "one Markdown table: a row per model, a column per figure, the protocols below";
     const INPUTS: &'static [Port] = &[Port::many("metrics", Kind::Metrics)];
     const OUTPUT: Kind = Kind::Report;
@@ -56,36 +55,65 @@ fn table(metrics: &[Metrics]) -> Result<ReportTable> {
             }
         }
     }
-    // One column per protocol and figure: perplexities on two texts are two columns, those of two models on one text,
-    // measured by two stages, are one.
-    let present = |p: &Map<String, Value>, f: &usize| {
-        let of_protocol = metrics.iter().filter(|m| m.protocol == *p).flat_map(|m| &m.models);
-        of_protocol.into_iter().any(|row| row.contains_key(FIGURES[*f].0))
-    };
-    let first = |i: &usize| !metrics[..*i].iter().any(|m| m.protocol == metrics[*i].protocol);
-    let protocols: Vec<_> = (0..metrics.len()).filter(first).map(|i| &metrics[i].protocol).collect();
-    let of_protocol = |p| (0..FIGURES.len()).filter(move |f| present(p, f)).map(move |f| (p, f));
-    let columns: Vec<(&Map<String, Value>, usize)> = protocols.iter().flat_map(|&p| of_protocol(p)).collect();
-    let title = |&(p, f): &(&Map<String, Value>, usize)| {
-        let name = FIGURES[f].1;
-        p.get("text").and_then(Value::as_str).map_or(name.to_owned(), |text| format!("{name} ({text})"))
-    };
-    let cell = |model: &Digest, &(p, f): &(&Map<String, Value>, usize)| -> Result<String> {
-        for m in metrics.iter().filter(|m| m.protocol == *p) {
-            for (i, row) in m.models.iter().enumerate() {
-                if m.model(i)? == *model {
-                    return Ok(row.get(FIGURES[f].0).map(figure).unwrap_or_default());
-                }
+    let (mut columns, mut protocols, mut cells) = (Vec::new(), Vec::new(), Vec::new());
+    for group in groups(metrics)? {
+        let of_group = |f: &usize| group.iter().flat_map(|m| &m.models).any(|row| row.contains_key(FIGURES[*f].0));
+        for f in (0..FIGURES.len()).filter(of_group) {
+            columns.push(Column { title: FIGURES[f].1.to_owned(), protocol: protocols.len() });
+            cells.push(models.iter().map(|m| cell(&group, m, f)).collect::<Vec<_>>());
+        }
+        protocols.push(group[0].protocol.clone());
+    }
+    let row = |(i, model): (usize, &Digest)| (*model, cells.iter().map(|c| shown(c[i].as_ref())).collect());
+    Ok(ReportTable { columns, rows: models.iter().enumerate().map(row).collect(), protocols })
+}
+
+/// Metrics that share columns: of one protocol, and without two different figures for one cell. Perplexities on two texts
+/// are two columns; those of two models on one text, measured by two stages, are one.
+fn groups(metrics: &[Metrics]) -> Result<Vec<Vec<&Metrics>>> {
+    let mut groups: Vec<Vec<&Metrics>> = Vec::new();
+    for m in metrics {
+        let mut home = None;
+        for (g, group) in groups.iter().enumerate() {
+            if home.is_none() && group[0].protocol == m.protocol && agree(group, m)? {
+                home = Some(g);
             }
         }
-        Ok(String::new())
-    };
-    let rows = models
-        .iter()
-        .map(|model| Ok((*model, columns.iter().map(|c| cell(model, c)).collect::<Result<_>>()?)))
-        .collect::<Result<_>>()?;
-    let notes = protocols.iter().filter_map(|p| line(p)).map(|l| format!("Perplexity protocol: {l}.")).collect();
-    Ok(ReportTable { columns: columns.iter().map(title).collect(), rows, notes })
+        match home {
+            Some(g) => groups[g].push(m),
+            None => groups.push(vec![m]),
+        }
+    }
+    Ok(groups)
+}
+
+/// Whether no figure of `m` differs from that of the group for the same model.
+fn agree(group: &[&Metrics], m: &Metrics) -> Result<bool> {
+    for i in 0..m.models.len() {
+        for (f, (name, _)) in FIGURES.iter().enumerate() {
+            let (ours, theirs) = (cell(group, &m.model(i)?, f), m.models[i].get(*name));
+            if ours.is_some() && theirs.is_some() && ours.as_ref() != theirs {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Figure `f` of a model, if the group has it.
+fn cell(group: &[&Metrics], model: &Digest, f: usize) -> Option<Value> {
+    for m in group {
+        for (i, row) in m.models.iter().enumerate() {
+            if let Some(value) = row.get(FIGURES[f].0).filter(|_| m.model(i).is_ok_and(|d| d == *model)) {
+                return Some(value.clone());
+            }
+        }
+    }
+    None
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map(figure).unwrap_or_default()
 }
 
 /// Whole numbers in full, others to three decimals while that is readable.
@@ -116,11 +144,15 @@ mod tests {
         Metrics { protocol: map(protocol), models: rows.into_iter().map(map).collect() }
     }
 
+    fn titles(t: &ReportTable) -> Vec<(&str, usize)> {
+        t.columns.iter().map(|c| (c.title.as_str(), c.protocol)).collect()
+    }
+
     #[test]
     fn metrics_are_joined_by_model() {
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
         let ppl = metrics(
-            json!({"text": "t.txt", "windows": 2, "window_tokens": 8, "tokens": 16, "predicted_tokens": 14, "bos": false, "dtype": "f32"}),
+            json!({"window_tokens": 8}),
             vec![
                 json!({"model_digest": a, "perplexity": 19.92349}),
                 json!({"model_digest": b, "perplexity": 51_300.0}),
@@ -128,20 +160,22 @@ mod tests {
         );
         let size = metrics(json!({}), vec![json!({"model_digest": b, "parameters": 1_234_567})]);
         let t = table(&[ppl, size]).unwrap();
-        assert_eq!(t.columns, ["perplexity (t.txt)", "parameters"]);
+        assert_eq!(titles(&t), [("perplexity", 0), ("parameters", 1)]);
         assert_eq!(t.rows[0], (a, vec!["19.923".into(), String::new()]));
         assert_eq!(t.rows[1], (b, vec!["5.130e4".into(), "1 234 567".into()]));
-        assert!(t.notes[0].contains("2 windows of at most 8 tokens") && t.notes.len() == 1);
     }
 
     #[test]
-    fn two_stages_with_one_protocol_share_a_column() {
+    fn stages_with_one_protocol_share_a_column_unless_a_cell_would_have_two_figures() {
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
         let of = |model: Digest, ppl: f64| {
-            metrics(json!({"text": "t.txt"}), vec![json!({"model_digest": model, "perplexity": ppl})])
+            metrics(json!({"window_tokens": 8}), vec![json!({"model_digest": model, "perplexity": ppl})])
         };
-        let t = table(&[of(a, 2.0), of(b, 3.0)]).unwrap();
-        assert_eq!(t.columns, ["perplexity (t.txt)"]);
+        let t = table(&[of(a, 2.0), of(b, 3.0), of(a, 2.0)]).unwrap();
+        assert_eq!(titles(&t), [("perplexity", 0)]);
         assert_eq!(t.rows, [(a, vec!["2.000".into()]), (b, vec!["3.000".into()])]);
+        let t = table(&[of(a, 2.0), of(a, 2.5), of(b, 3.0)]).unwrap();
+        assert_eq!(titles(&t), [("perplexity", 0), ("perplexity", 1)], "none is dropped");
+        assert_eq!(t.rows[0], (a, vec!["2.000".into(), "2.500".into()]));
     }
 }

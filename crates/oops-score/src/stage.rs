@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use oops_artifact::{
-    BlockScores, Kind, Scale, Scores, ScoresInfo, read_curvature, read_gradients, read_gram_all,
+    BlockScores, Kind, MeasuredOn, Scale, Scores, ScoresInfo, read_curvature, read_gradients, read_gram_all,
     read_massive_dimensions, read_site,
 };
 use oops_core::{BlockDims, Fault, Result, Rng, Site, UnitKind, bail_if};
@@ -160,7 +160,12 @@ impl<S: Scorer> Stage for ScoreStage<S> {
     }
 
     fn run(params: &S::Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
-        let checkpoint = Checkpoint::open(&inputs.one("model")?.paths)?;
+        let model = inputs.one("model")?;
+        for port in ["stats", "gradients"] {
+            let warning = MeasuredOn::warning(inputs.optional(port), port, model)?;
+            warning.into_iter().for_each(|w| cx.warn(w));
+        }
+        let checkpoint = Checkpoint::open(&model.paths)?;
         let dims = &checkpoint.config().dims;
         let mut rng = Rng::new(cx.seed, S::NAME);
         cx.progress.begin(dims.blocks.len() as u64, "blocks");

@@ -173,7 +173,7 @@ mod tests {
         let fault = of(&[Target::Gguf, Target::Hf]).check_method("select.qp").unwrap_err().to_string();
         assert!(fault.contains("target `hf` needs the same widths") && fault.contains("select.uniform"), "{fault}");
         of(&[Target::Gguf, Target::Vllm]).check_method("select.qp").unwrap();
-        let qwen3 = Some(Form { head_norms: true, output_biases: false, tokenizer: true });
+        let qwen3 = Some(Form { head_norms: true, output_biases: false, tokenizer: true, context: 64 });
         for target in [Target::Gguf, Target::Vllm] {
             let (targets, both) = ([target], [target, Target::Hf]);
             let fault = of(&targets).check_form(qwen3).unwrap_err().to_string();

@@ -12,7 +12,7 @@ use oops_stage::{AnyStage, erase};
 pub use mix::SourceMix;
 pub use model::SourceModel;
 pub use plan::SourcePlan;
-pub use text::SourceText;
+pub use text::{SourceText, text_name};
 
 /// The stages of this crate.
 pub fn stages() -> Vec<Box<dyn AnyStage>> {

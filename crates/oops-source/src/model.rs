@@ -46,6 +46,7 @@ impl Stage for SourceModel {
             head_norms: config.family == Family::Qwen3,
             output_biases: biased("self_attn.o_proj") || biased("mlp.down_proj"),
             tokenizer: checkpoint.has_tokenizer(),
+            context: config.max_position,
         };
         let warnings = checkpoint.warnings().to_vec();
         Ok(Facts { model: Some(config.dims.clone()), form: Some(form), warnings, ..Facts::default() })

@@ -1,45 +1,76 @@
-//! Reads documents from text files: `.txt` is one document, `.jsonl` and `.parquet` one per row.
+//! Reads documents from text files piece by piece, so that memory follows the pieces and not the files: `.txt` is one
+//! document, `.jsonl` and `.parquet` hold one per row.
+//!
+//! Text is UTF-8. A byte order mark at the start of a file is skipped, and other encodings are refused by name. In `.txt`
+//! files a line ends with `\n`; `\r\n` and a lone `\r` count as one, as in the text mode of Python.
 
-use std::{fs, path::Path};
+mod field;
+mod lines;
+mod plain;
+mod table;
+mod utf8;
 
-use oops_artifact::Table;
-use oops_core::{Fault, Result, bail_if};
-use serde_json::Value;
+use std::path::Path;
 
-/// The documents of a file; `field` names the JSON key or Parquet column that holds the text.
-pub(crate) fn documents(path: &Path, name: &str, field: &str) -> Result<Vec<String>> {
-    let docs = match name.rsplit('.').next() {
-        Some("parquet") => Table::read(path)?.strings(field)?,
-        Some("jsonl") => json_lines(path, field)?,
-        Some("txt") => vec![utf8(path)?],
-        _ => {
-            return Err(Fault::config(format!("`{name}` has an unknown ending"))
-                .at(path.display())
-                .help("use .txt (one document), .jsonl or .parquet (one document per row)"));
+use oops_core::{Fault, Result};
+
+pub(crate) use field::Message;
+
+/// A part of a document.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Piece<'a> {
+    /// Text, to be put behind that which came before it.
+    Text(&'a str),
+    /// The document is complete.
+    End,
+    /// A row without a text.
+    Null,
+}
+
+/// Makes a text of the messages of a chat.
+pub(crate) type Render<'a> = dyn Fn(&[Message]) -> Result<String> + 'a;
+
+/// How files are read.
+pub(crate) struct Reader<'a> {
+    /// JSON key or Parquet column of the text; `a.b` is `b` inside `a`.
+    pub(crate) field: &'a str,
+    /// What a list of chat messages becomes.
+    pub(crate) render: &'a Render<'a>,
+    /// Told how many bytes more of the file are read; may stop the reading with an error.
+    pub(crate) advance: &'a dyn Fn(u64) -> Result<()>,
+}
+
+/// Takes pieces; says whether it wants more.
+pub(crate) type Take<'a> = dyn FnMut(Piece<'_>) -> Result<bool> + 'a;
+
+/// Endings of files that can be read.
+pub(crate) const ENDINGS: [&str; 3] = ["txt", "jsonl", "parquet"];
+
+/// The ending of a file that can be read, in small letters.
+pub(crate) fn ending(path: &Path) -> Option<&'static str> {
+    let ending = path.extension()?.to_str()?.to_lowercase();
+    ENDINGS.into_iter().find(|e| *e == ending)
+}
+
+impl Reader<'_> {
+    /// Reads the documents of a file into `take`; says whether it wants more.
+    pub(crate) fn read(&self, path: &Path, take: &mut Take<'_>) -> Result<bool> {
+        match ending(path) {
+            Some("parquet") => table::read(self, path, take),
+            Some("jsonl") => lines::read(self, path, take),
+            Some("txt") => plain::read(self, path, take),
+            _ => Err(unknown(path)),
         }
-    };
-    bail_if(docs.iter().all(String::is_empty), || Fault::data("the file holds no text").at(path.display()))?;
-    Ok(docs)
+    }
 }
 
-fn utf8(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|e| Fault::reading(path, &e))?;
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        Fault::data(format!("not UTF-8 at byte {at}")).at(path.display()).help("convert the file to UTF-8")
-    })
+/// The fault of a file with another ending.
+pub(crate) fn unknown(path: &Path) -> Fault {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    Fault::config(format!("`{name}` has an unknown ending"))
+        .at(path.display())
+        .help("use .txt (one document), .jsonl or .parquet (one document per row)")
 }
 
-fn json_lines(path: &Path, field: &str) -> Result<Vec<String>> {
-    let text = utf8(path)?;
-    let lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
-    lines
-        .map(|(i, line)| {
-            let fault = |what: String| Fault::data(what).at(format!("{}:{}", path.display(), i + 1));
-            let row: Value = serde_json::from_str(line).map_err(|e| fault(format!("not JSON: {e}")))?;
-            let text = row.get(field).and_then(Value::as_str);
-            text.map(str::to_owned)
-                .ok_or_else(|| fault(format!("no text under `{field}`")).help("name the key with `text_field`"))
-        })
-        .collect()
-}
+#[cfg(test)]
+mod tests;

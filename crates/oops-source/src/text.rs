@@ -1,65 +1,29 @@
-//! `source.text`: a text file, tokenised with the model's tokenizer and cut into sequences.
+//! `source.text`: text files, tokenised with the model's tokenizer and cut into sequences.
+//!
+//! Documents are joined by `separator` before they are tokenised, as one string. The default is a blank line, with which
+//! perplexities of data sets are published.
+//! With `eos: true`, and with an empty separator, each document is tokenised by itself and its tokens are put one after
+//! another. Files are read and tokenised part by part; ids of a long document are the same as in one piece.
+
+mod collect;
+mod params;
+mod paths;
+mod spool;
+mod stream;
 
 use std::path::Path;
 
-use oops_artifact::{Kind, TokenSet, TokensInfo};
-use oops_core::{Fault, Result, Rng, bail_if};
-use oops_model::Checkpoint;
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, TokensFacts};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use oops_artifact::{Kind, TokenSet, TokensInfo, text_digest};
+use oops_core::{Digest, Fault, Result, bail_if};
+use oops_model::{Checkpoint, Tokenizer};
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, TokensFacts, Workdir, peak_rss_bytes};
 
-use crate::read;
+use crate::read::{Message, Reader, ending};
+use collect::{Collector, Marks};
+use params::{Packing, Params};
+use spool::Spool;
 
-/// How sequences are cut from documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Packing {
-    /// One sequence per document, whole.
-    Documents,
-    /// Documents one after another, cut into equal sequences from the start; the tail is dropped.
-    Packed,
-    /// Documents one after another; sequences start at random tokens (seeded).
-    Random,
-}
-
-/// Parameters of [`SourceText`].
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Params {
-    /// A `.txt`, `.jsonl` or `.parquet` file; relative to the pipeline file.
-    path: String,
-    /// JSON key or Parquet column that holds the text.
-    #[serde(default = "text_field")]
-    text_field: String,
-    /// Number of sequences; without it, as many as the text gives.
-    #[serde(default)]
-    sequences: Option<usize>,
-    /// Tokens per sequence, BOS included; needed unless packing is `documents`.
-    #[serde(default)]
-    sequence_tokens: Option<usize>,
-    /// `documents`, `packed` or `random`; default: `random` with `sequences` and `sequence_tokens`, `packed` with
-    /// `sequence_tokens` alone, else `documents`.
-    #[serde(default)]
-    packing: Option<Packing>,
-    /// Start every sequence with the tokenizer's BOS token.
-    #[serde(default)]
-    bos: bool,
-}
-
-fn text_field() -> String {
-    "text".to_owned()
-}
-
-impl Params {
-    fn packing(&self) -> Packing {
-        self.packing.unwrap_or(match (self.sequences, self.sequence_tokens) {
-            (Some(_), Some(_)) => Packing::Random,
-            (None, Some(_)) => Packing::Packed,
-            _ => Packing::Documents,
-        })
-    }
-}
+pub use paths::text_name;
 
 /// A token set.
 pub struct SourceText;
@@ -67,32 +31,27 @@ pub struct SourceText;
 impl Stage for SourceText {
     type Params = Params;
     const NAME: &'static str = "source.text";
-    const VERSION: u32 = 1;
+    /// 2: rows are joined by a separator; line ends and byte order marks are no text; file names are not kept.
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "text, tokenised with the model's tokenizer and cut into sequences";
     const INPUTS: &'static [Port] = &[Port::one("model", Kind::Model)];
     const OUTPUT: Kind = Kind::Tokens;
     const SEEDED: bool = true;
     const UNKEYED: &'static [&'static str] = &["path"];
 
+    /// Names are numbers, since a renamed text is the same text; the ending says how a file is read.
     fn sources(params: &Params, base: &Path) -> Result<Vec<Source>> {
-        let path = base.join(&params.path);
-        bail_if(!path.is_file(), || {
-            Fault::data("no such file").at(path.display()).help("paths are relative to the pipeline file")
-        })?;
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(vec![Source { name, path }])
+        let files = params.path.files(base)?;
+        let several = files.len() > 1;
+        let named = |(i, path): (usize, std::path::PathBuf)| {
+            let (number, ending) = (if several { format!("-{i:05}") } else { String::new() }, ending(&path));
+            Source { name: format!("text{number}.{}", ending.unwrap_or_default()), path }
+        };
+        Ok(files.into_iter().enumerate().map(named).collect())
     }
 
     fn check(params: &Params, _: &PortFacts, _: &[Source]) -> Result<Facts> {
-        bail_if(params.packing() != Packing::Documents && params.sequence_tokens.is_none(), || {
-            Fault::config("`packed` and `random` sequences need `sequence_tokens`")
-        })?;
-        bail_if(params.sequence_tokens.is_some_and(|t| t < 2) || params.sequences == Some(0), || {
-            Fault::config("`sequences` must be at least 1 and `sequence_tokens` at least 2")
-        })?;
-        bail_if(params.packing() == Packing::Random && params.sequences.is_none(), || {
-            Fault::config("`random` sequences need `sequences`")
-        })?;
+        params.check()?;
         let shape = params.sequences.zip(params.sequence_tokens);
         let tokens = shape.map(|(sequences, sequence_tokens)| TokensFacts { sequences, sequence_tokens });
         Ok(Facts { tokens, ..Facts::default() })
@@ -101,102 +60,97 @@ impl Stage for SourceText {
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
         let checkpoint = Checkpoint::open(&inputs.one("model")?.paths)?;
         let tokenizer = checkpoint.tokenizer()?;
-        let source = inputs.sources.first().ok_or_else(|| Fault::internal("no source file"))?;
-        let docs = read::documents(&source.path, &source.name, &params.text_field)?;
-        cx.progress.begin(docs.len() as u64, "documents");
-        let encode = |d: &String| {
-            cx.check_cancelled()?;
-            cx.progress.advance(1);
-            tokenizer.encode(d)
-        };
-        let docs: Vec<Vec<u32>> = docs.iter().map(encode).collect::<Result<_>>()?;
-        let bos = params.bos.then(|| tokenizer.bos().ok_or_else(|| no_bos().at(&source.name))).transpose()?;
-        let (offsets, sequences) = cut(params, &docs, bos, cx.seed).map_err(|f| f.at(source.path.display()))?;
+        let spool = Spool::new(cx.work.path(&Workdir::state("tokens.u32")));
+        let mut collector = Collector::new(params, marks(params, &checkpoint, &tokenizer)?, &tokenizer, spool);
+        read(params, inputs, &checkpoint, &mut collector, cx)?;
+        let paths = || inputs.sources.iter().map(|s| s.path.as_path());
+        let place = || paths().next().map(|p| p.display().to_string()).unwrap_or_default();
+        bail_if(collector.tokens == 0, || Fault::data("the text is empty").at(place()))?;
+        let (offsets, sequences) = collector.sequences(cx.seed).map_err(|f| f.at(place()))?;
+        warn(params, &collector, sequences.len(), cx);
+        cx.measure("text", text_name(paths()));
+        cx.measure("peak_rss_bytes", peak_rss_bytes());
+        let digests: Vec<Digest> = inputs.sources.iter().map(|s| s.entry.digest).collect();
+        let joined = params.joined().filter(|_| collector.documents > 1);
         let info = TokensInfo {
-            text: source.name.clone(),
-            text_digest: source.entry.digest,
-            documents: docs.len(),
-            text_tokens: docs.iter().map(Vec::len).sum(),
+            texts: vec![text_digest(&digests)],
+            documents: collector.documents,
+            nulls: collector.nulls,
+            text_tokens: collector.tokens as usize,
             bos: params.bos,
-            packing: format!("{:?}", params.packing()).to_lowercase(),
+            eos: params.eos,
+            separator: joined.map(str::to_owned),
+            packing: params.packing().name().to_owned(),
+            seed: (params.packing() == Packing::Random).then_some(cx.seed),
+            sequence_tokens: params.sequence_tokens,
             sequences: sequences.len(),
             tokens: sequences.iter().map(Vec::len).sum(),
             vocab: tokenizer.vocab_size(),
         };
-        let set = TokenSet { info, sequences, offsets };
-        set.check_vocab(checkpoint.config().dims.vocab)?;
+        let mut set = TokenSet { info, sequences, offsets, spellings: [].into() };
+        set.spellings = set.ids().into_iter().filter_map(|id| Some((id, tokenizer.token(id)?))).collect();
+        set.check_for(&checkpoint)?;
         set.write(&cx.work)
     }
 }
 
-fn no_bos() -> Fault {
-    Fault::config("`bos: true`, but the model names no BOS token").help("set `bos: false`")
+/// The tokens that the parameters ask for.
+fn marks(params: &Params, checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<Marks> {
+    let need = |name: &str, wanted: bool, id: Option<u32>| {
+        let missing = || {
+            Fault::config(format!("`{name}: true`, but the model names no {} token", name.to_uppercase()))
+                .help(format!("set `{name}: false`"))
+        };
+        wanted.then(|| id.ok_or_else(missing)).transpose()
+    };
+    Ok(Marks {
+        bos: need("bos", params.bos, tokenizer.bos())?,
+        eos: need("eos", params.eos, checkpoint.config().eos.first().copied())?,
+    })
 }
 
-/// Offsets and sequences.
-type Cut = (Vec<u64>, Vec<Vec<u32>>);
-
-fn cut(params: &Params, docs: &[Vec<u32>], bos: Option<u32>, seed: u64) -> Result<Cut> {
-    let starts: Vec<u64> = docs
-        .iter()
-        .scan(0, |at, d| {
-            let start = *at;
-            *at += d.len() as u64;
-            Some(start)
-        })
-        .collect();
-    let with_bos = |tokens: &[u32]| bos.iter().copied().chain(tokens.iter().copied()).collect::<Vec<u32>>();
-    if params.packing() == Packing::Documents {
-        let longest = params.sequence_tokens.unwrap_or(usize::MAX) - bos.iter().len();
-        let kept = starts.iter().zip(docs).filter(|(_, d)| !d.is_empty()).take(params.sequences.unwrap_or(usize::MAX));
-        return Ok(kept.map(|(&s, d)| (s, with_bos(&d[..d.len().min(longest)]))).unzip());
-    }
-    let stream = docs.concat();
-    let length = params.sequence_tokens.unwrap_or_default() - bos.iter().len();
-    bail_if(stream.len() < length, || {
-        Fault::data(format!("the text has {} tokens, less than one sequence of {length}", stream.len()))
-            .help("use a longer text or a smaller `sequence_tokens`")
-    })?;
-    let starts: Vec<usize> = if params.packing() == Packing::Random {
-        let mut rng = Rng::new(seed, "source.text");
-        (0..params.sequences.unwrap_or_default()).map(|_| rng.below(stream.len() - length + 1)).collect()
-    } else {
-        let available = stream.len() / length;
-        let wanted = params.sequences.unwrap_or(available);
-        bail_if(wanted > available, || {
-            Fault::data(format!("the text gives {available} sequences of {length} tokens, not {wanted}"))
-                .help("use a longer text, fewer `sequences`, or `packing: random`")
-        })?;
-        (0..wanted).map(|i| i * length).collect()
+fn read(
+    params: &Params,
+    inputs: &Inputs,
+    checkpoint: &Checkpoint,
+    collector: &mut Collector<'_>,
+    cx: &Cx<'_>,
+) -> Result<()> {
+    cx.progress.begin(inputs.sources.iter().map(|s| s.entry.bytes).sum(), "bytes");
+    let render = |messages: &[Message]| {
+        let pairs: Vec<(&str, &str)> = messages.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
+        checkpoint.chat_text(&pairs)
     };
-    Ok(starts.into_iter().map(|s| (s as u64, with_bos(&stream[s..s + length]))).unzip())
+    let advance = |bytes| {
+        cx.progress.advance(bytes);
+        cx.check_cancelled()
+    };
+    let reader = Reader { field: &params.text_field, render: &render, advance: &advance };
+    for source in &inputs.sources {
+        if !reader.read(&source.path, &mut |piece| collector.take(piece))? {
+            break;
+        }
+    }
+    collector.finish()
+}
+
+/// Says what the user may not have meant.
+fn warn(params: &Params, collector: &Collector<'_>, sequences: usize, cx: &Cx<'_>) {
+    let Collector { documents, nulls, has_lines, .. } = collector;
+    if *nulls > 0 {
+        cx.warn(format!("{nulls} rows have no text under `{}` (null) and were left out", params.text_field));
+    }
+    if let Some(wanted) = params.sequences.filter(|wanted| sequences < *wanted) {
+        cx.warn(format!("`sequences: {wanted}`, but the text has only {sequences} documents that are not empty"));
+    }
+    // A text without any line end knows nothing of blank lines; a model that was made for it neither.
+    if params.joined().is_some() && params.separator.is_none() && *documents > 1 && !has_lines {
+        cx.warn(format!(
+            "{documents} documents without a single line break were joined by blank lines, the default: set `separator` \
+             (\"\" for nothing between documents, \"\\n\\n\" for what was done) or `eos: true`"
+        ));
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn params(json: serde_json::Value) -> Params {
-        serde_json::from_value(json).unwrap()
-    }
-
-    #[test]
-    fn packed_sequences_tile_the_text_and_drop_the_tail() {
-        let p = params(serde_json::json!({"path": "t.txt", "sequence_tokens": 3, "bos": true}));
-        let (offsets, sequences) = cut(&p, &[vec![1, 2, 3], vec![4, 5]], Some(9), 0).unwrap();
-        assert_eq!((offsets, sequences), (vec![0, 2], vec![vec![9, 1, 2], vec![9, 3, 4]]));
-        let p = params(serde_json::json!({"path": "t.txt", "sequence_tokens": 8}));
-        assert!(cut(&p, &[vec![1, 2, 3]], None, 0).unwrap_err().what().contains("less than one sequence"));
-    }
-
-    #[test]
-    fn random_sequences_follow_the_seed_and_stay_inside() {
-        let p = params(serde_json::json!({"path": "t.txt", "sequence_tokens": 4, "sequences": 50}));
-        let doc: Vec<u32> = (0..20).collect();
-        let a = cut(&p, std::slice::from_ref(&doc), None, 1).unwrap();
-        assert_eq!(a, cut(&p, std::slice::from_ref(&doc), None, 1).unwrap());
-        assert_ne!(a, cut(&p, std::slice::from_ref(&doc), None, 2).unwrap());
-        assert!(a.1.iter().zip(&a.0).all(|(s, &o)| s[0] as u64 == o && s.len() == 4));
-        assert!(a.0.contains(&16), "the last start is reachable");
-    }
-}
+mod tests;

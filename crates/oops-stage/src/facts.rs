@@ -33,6 +33,8 @@ pub struct Form {
     pub output_biases: bool,
     /// Whether there is a tokenizer.
     pub tokenizer: bool,
+    /// Tokens of the longest sequence that it was made for.
+    pub context: usize,
 }
 
 impl Facts {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use candle_core::Tensor;
-use oops_artifact::{Artifact, Kind, TokenSet, TokensInfo};
+use oops_artifact::{Artifact, Kind, TokenSet};
 use oops_core::{BlockDims, Digest, ModelDims, Result, Rng, Site, UnitKind};
 use oops_model::{
     Block, Checkpoint, ComputeDtype, DType, Decoder, Family, Linear, ModelConfig, Rope, RopeScaling, StreamDtype,
@@ -98,19 +98,7 @@ pub(super) fn checkpoint(folder: &Folder) -> Checkpoint {
 
 /// A token set of these sequences.
 pub(super) fn token_set(sequences: Vec<Vec<u32>>) -> TokenSet {
-    let tokens = sequences.iter().map(Vec::len).sum();
-    let info = TokensInfo {
-        text: "test".to_owned(),
-        text_digest: Digest::of(b"test"),
-        documents: sequences.len(),
-        text_tokens: tokens,
-        bos: false,
-        packing: "documents".to_owned(),
-        sequences: sequences.len(),
-        tokens,
-        vocab: VOCAB,
-    };
-    TokenSet { info, offsets: vec![0; sequences.len()], sequences }
+    TokenSet::of(sequences, VOCAB)
 }
 
 /// Random sequences of [`LENGTHS`].

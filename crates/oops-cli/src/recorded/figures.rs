@@ -56,7 +56,7 @@ pub(crate) fn figures(shelf: &Shelf) -> Result<Vec<Figure>> {
                     made,
                     what: what.clone(),
                     value: value.clone(),
-                    protocol: metrics.protocol.clone(),
+                    protocol: shelf.texts.named(&metrics.protocol),
                 });
             }
         }

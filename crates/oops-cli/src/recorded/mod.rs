@@ -2,6 +2,7 @@
 
 mod figures;
 mod reference;
+mod texts;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub(crate) use figures::{Figure, figures};
 pub(crate) use reference::{find as find_run, named as is_run};
+pub(crate) use texts::Texts;
 
 use crate::platform::CANCEL;
 
@@ -45,6 +47,8 @@ pub(crate) struct Shelf {
     pub(crate) entries: Vec<Entry>,
     /// Instances whose results are no longer, or not yet, in the store.
     pub(crate) missing: Vec<String>,
+    /// Names of texts.
+    pub(crate) texts: Texts,
 }
 
 impl Entry {
@@ -63,13 +67,17 @@ impl Entry {
 impl Shelf {
     /// What a recorded run resolved to.
     pub(crate) fn of_run(store: &Store, title: &str, log: &RunLog) -> Result<Self> {
-        let mut shelf = Self { title: title.to_owned(), entries: Vec::new(), missing: Vec::new() };
+        let (title, texts) = (title.to_owned(), Texts::default());
+        let mut shelf = Self { title, entries: Vec::new(), missing: Vec::new(), texts };
         for (name, key) in log.own_keys() {
             // A damaged record is a missing one, as everywhere.
             let record = store.record(&key).ok().flatten();
             let found = record.and_then(|r| Some((artifact(store, &r)?, r)));
             match found {
-                Some((artifact, record)) => shelf.entries.push(Entry::new(&name, key, record, artifact)?),
+                Some((artifact, record)) => {
+                    shelf.texts.add(&record, Vec::new());
+                    shelf.entries.push(Entry::new(&name, key, record, artifact)?);
+                }
                 None => shelf.missing.push(name),
             }
         }
@@ -104,6 +112,7 @@ impl Shelf {
             title: String::new(),
             entries: results.iter().map(entry).collect::<Result<_>>()?,
             missing: Vec::new(),
+            texts: Texts::of_graph(graph, results),
         })
     }
 

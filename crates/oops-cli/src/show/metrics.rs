@@ -34,15 +34,17 @@ fn names(metrics: &Metrics, label: &dyn Fn(&Digest) -> String) -> Result<Vec<Str
 pub(super) fn json(shelf: &Shelf, entry: &Entry) -> Result<Shown> {
     let metrics = Metrics::read(&entry.artifact)?;
     let names = names(&metrics, &|digest| shelf.label(digest))?;
+    let protocol = shelf.texts.named(&metrics.protocol);
     let models = names.into_iter().zip(metrics.models).map(|(model, figures)| Row { model, figures }).collect();
-    Ok(Shown { protocol: metrics.protocol, models, measured: entry.record.measured.clone() })
+    Ok(Shown { protocol, models, measured: entry.record.measured.clone() })
 }
 
 /// As a table, with what was measured beside it and the protocol below; `label` names a model by its digest.
-pub(super) fn text(entry: &Entry, label: &dyn Fn(&Digest) -> String) -> Result<String> {
+pub(super) fn text(shelf: &Shelf, entry: &Entry, label: &dyn Fn(&Digest) -> String) -> Result<String> {
     let metrics = Metrics::read(&entry.artifact)?;
     let names = names(&metrics, label)?;
-    let protocol = metrics.protocol.iter().map(|(k, v)| format!("{k}: {}", cell(v))).collect::<Vec<_>>().join("\n");
+    let protocol = shelf.texts.named(&metrics.protocol);
+    let protocol = protocol.iter().map(|(k, v)| format!("{k}: {}", cell(v))).collect::<Vec<_>>().join("\n");
     let figures = rows(&names, &metrics.models);
     Ok([Some(figures), measured(entry, &names), Some(protocol)].into_iter().flatten().collect::<Vec<_>>().join("\n\n"))
 }

@@ -14,7 +14,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-use oops_artifact::{Kind, ReportTable, SUMMARY};
+use oops_artifact::{Kind, SUMMARY};
 use oops_core::{Digest, Fault, Result};
 use oops_engine::Resolved;
 use oops_pipeline::Graph;
@@ -43,9 +43,9 @@ pub(crate) fn entry_text(shelf: &Shelf, entry: &Entry) -> Result<String> {
         format!("{}{}", shelf.label(digest), warnings::mark(&warned, &own))
     };
     let text = match entry.artifact.kind {
-        Kind::Metrics => metrics::text(entry, &label)?,
+        Kind::Metrics => metrics::text(shelf, entry, &label)?,
         Kind::Export => card(entry)?,
-        Kind::Report => oops_report::render(&entry.artifact, &label)?,
+        Kind::Report => oops_report::render(&entry.artifact, &label, &|texts| shelf.texts.name(texts))?,
         _ => view(shelf, entry)?.text(),
     };
     if warned.is_empty() {
@@ -72,7 +72,10 @@ pub(crate) fn entry_json(shelf: &Shelf, entry: &Entry) -> Result<String> {
             let proof: Map<String, Value> = oops_artifact::json::read(entry.artifact.path("verify.json")?)?;
             line(&Warned { what: proof, warnings })
         }
-        Kind::Report => line(&Warned { what: ReportTable::read(&entry.artifact)?, warnings }),
+        Kind::Report => {
+            let shown = oops_report::shown(&entry.artifact, &|texts| shelf.texts.name(texts))?;
+            line(&Warned { what: shown, warnings })
+        }
         kind => {
             let mut object = if kind == Kind::Plan { plan::files(&entry.artifact)? } else { summary(entry)? };
             object.insert("tables".to_owned(), view(shelf, entry)?.json());

@@ -1,6 +1,6 @@
 //! Token sets: where they come from, how long sequences are, and what the first ones say.
 
-use oops_artifact::{Kind, TokenSet};
+use oops_artifact::{Kind, TokenSet, TokensInfo};
 use oops_core::Result;
 use oops_model::{Checkpoint, Tokenizer};
 use serde_json::{Value, json};
@@ -33,16 +33,24 @@ pub(super) fn view(shelf: &Shelf, entry: &Entry) -> Result<View> {
     };
     let rows = set.sequences.iter().zip(&set.offsets).enumerate().take(SEQUENCES).map(row).collect();
     Ok(View::default()
-        .fact("text", format!("{} ({})", info.text, info.text_digest.short()))
+        .fact("text", format!("{} ({})", shelf.texts.name(&info.texts), info.text_digest().short()))
         .fact("documents", info.documents)
+        .fact("rows without text", info.nulls)
         .fact("tokens of the text", info.text_tokens)
         .fact("packing", info.packing.as_str())
+        .fact("between documents", between(info))
         .fact("BOS", info.bos)
+        .fact("EOS", info.eos)
         .fact("sequences", info.sequences)
         .fact("tokens", info.tokens)
         .fact("tokens per sequence", lengths_shown(&range(&lengths)))
         .fact("vocabulary", info.vocab)
         .table("first sequences", &["sequence", "at token", "tokens", "text"], rows))
+}
+
+/// What stands between documents.
+fn between(info: &TokensInfo) -> String {
+    info.separator.as_ref().map_or("nothing".to_owned(), |s| format!("{s:?}"))
 }
 
 fn lengths_shown(range: &[Value; 3]) -> String {

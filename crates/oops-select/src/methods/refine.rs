@@ -13,7 +13,7 @@
 //! *Reference.* The local search of OSSCAR (Meng et al., arXiv 2403.12983).
 
 use oops_artifact::{
-    Artifact, Kind, PlanInfo, SUMMARY, Scores, Split, json, read_gram, read_plan, read_site, write_plan,
+    Artifact, Kind, MeasuredOn, PlanInfo, SUMMARY, Scores, Split, json, read_gram, read_plan, read_site, write_plan,
 };
 use oops_core::{BlockDims, BlockPlan, Fault, Plan, Result, Site, UnitKind, bail_if};
 use oops_linalg::{ExchangeOptions, Linear, Symmetric, exchange, reconstruction_error, ridge};
@@ -89,7 +89,10 @@ impl Stage for Refine {
     }
 
     fn run(p: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
-        let checkpoint = Checkpoint::open(&inputs.one("model")?.paths)?;
+        let model = inputs.one("model")?;
+        let warning = MeasuredOn::warning(inputs.optional("stats"), "stats", model)?;
+        warning.into_iter().for_each(|w| cx.warn(w));
+        let checkpoint = Checkpoint::open(&model.paths)?;
         let dims = &checkpoint.config().dims;
         let (source, stats) = (inputs.one("plan")?, inputs.one("stats")?);
         let mut plan = read_plan(source, dims)?;

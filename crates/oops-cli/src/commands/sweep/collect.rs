@@ -7,7 +7,7 @@ use oops_pipeline::{Cell, Judged};
 use oops_report::sweep::{self, Perplexity, Size};
 use serde_json::{Map, Value};
 
-use crate::show;
+use crate::{recorded::Texts, show};
 
 /// Figures that count weights.
 const SIZES: [&str; 2] = ["parameters", "decoder_parameters"];
@@ -17,6 +17,7 @@ pub(super) fn cell(cell: &Cell, judged: &Judged<'_>, outcome: &Outcome) -> Resul
     let mut out = sweep::Cell { row: cell.row, column: cell.column, seed: cell.seed, ..sweep::Cell::default() };
     let errors: Vec<String> = outcome.failed.iter().map(|(_, fault)| fault.to_string()).collect();
     out.error = (!errors.is_empty()).then(|| errors.join("; "));
+    let texts = Texts::of_graph(&judged.graph, &outcome.results);
     for &i in &judged.metrics {
         let Some(found) = outcome.results.get(&i) else { continue };
         let metrics = Metrics::read(&found.artifact)?;
@@ -29,7 +30,7 @@ pub(super) fn cell(cell: &Cell, judged: &Judged<'_>, outcome: &Outcome) -> Resul
             let domain = judged.graph.nodes[i].name.clone();
             out.perplexities.push(Perplexity {
                 domain,
-                protocol: metrics.protocol.clone(),
+                protocol: texts.named(&metrics.protocol),
                 model: ours,
                 dense: theirs,
             });

@@ -78,7 +78,9 @@ fn of_pattern(text: &str, base: &Path) -> Result<Vec<PathBuf>> {
         format!("{}/{text}", glob::Pattern::escape(&base.to_string_lossy()))
     };
     let fault = |e: &dyn std::fmt::Display| Fault::config(format!("`{text}` is no pattern: {e}"));
-    let found = glob::glob(&pattern).map_err(|e| fault(&e))?;
+    // As in a shell, `*` names no hidden file.
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+    let found = glob::glob_with(&pattern, options).map_err(|e| fault(&e))?;
     let found = found.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| fault(&e))?;
     Ok(found.into_iter().filter(|p| p.is_file()).collect())
 }

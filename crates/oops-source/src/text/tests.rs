@@ -79,7 +79,7 @@ fn packed_sequences_tile_the_text_and_drop_the_tail() {
 fn random_sequences_follow_the_seed() {
     let folder = folder(&[("t.txt", STORY)]);
     let ids = tokenizer().encode(STORY).unwrap();
-    let set = run(&folder, json!({ "path": "t.txt", "sequence_tokens": 4, "sequences": 50 })).unwrap().set;
+    let set = run(&folder, json!({ "path": "t.txt", "sequence_tokens": 4, "sequences": 500 })).unwrap().set;
     let mut rng = Rng::new(SEED, "source.text");
     for (sequence, offset) in set.sequences.iter().zip(&set.offsets) {
         let start = rng.below(ids.len() - 3);

@@ -106,7 +106,7 @@ fn a_long_text_has_the_ids_that_it_has_in_one_piece() {
 
 #[test]
 fn a_text_without_a_place_to_cut_is_one_part() {
-    let digits: String = (0..200_000).map(|i| char::from(b'0' + (i * i % 7) as u8)).collect();
+    let digits: String = (0..200_000u64).map(|i| char::from(b'0' + (i * i % 7) as u8)).collect();
     for text in ["z".repeat(5 * PART + 17), " ".repeat(3 * PART + 1), digits] {
         for (name, tokenizer) in tokenizers() {
             assert!(streamed(&tokenizer, &text, 1 << 14) == tokenizer.encode(&text).unwrap(), "{name}: {}", &text[..8]);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oops_artifact::{Kind, SUMMARY, json};
 use oops_core::{Fault, Result};
-use oops_model::{Checkpoint, Family};
+use oops_model::{Checkpoint, Family, gguf_losses};
 use oops_stage::{Cx, Facts, Form, Inputs, Port, PortFacts, Source, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,7 @@ impl Stage for SourceModel {
             head_norms: config.family == Family::Qwen3,
             output_biases: biased("self_attn.o_proj") || biased("mlp.down_proj"),
             tokenizer: checkpoint.has_tokenizer(),
+            gguf_losses: gguf_losses(&checkpoint).map_err(|f| f.what().to_owned()),
         };
         Ok(Facts { model: Some(config.dims.clone()), form: Some(form), ..Facts::default() })
     }

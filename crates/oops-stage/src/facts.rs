@@ -25,7 +25,7 @@ pub struct Facts {
 }
 
 /// What programs that load a model ask beside its dimensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Form {
     /// Whether queries and keys are normalised head by head.
     pub head_norms: bool,
@@ -33,6 +33,8 @@ pub struct Form {
     pub output_biases: bool,
     /// Whether there is a tokenizer.
     pub tokenizer: bool,
+    /// What llama.cpp does otherwise than the model with its tokenizer, in sentences; or why no GGUF file can hold them.
+    pub gguf_losses: Result<Vec<String>, String>,
 }
 
 impl Facts {

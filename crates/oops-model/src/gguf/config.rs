@@ -1,6 +1,6 @@
 //! GGUF metadata to [`ModelConfig`]. Keys are `<architecture>.<name>`; counts may be one number or one per block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oops_core::{BlockDims, Fault, ModelDims, Result, bail_if};
 
@@ -44,8 +44,10 @@ pub(super) fn read(c: &Container, arch: &Architecture) -> Result<ModelConfig> {
     let sliding_window = c.metadata.unsigned(&keys.key("attention.sliding_window"))?.filter(|&w| w > 0);
     let mistral = arch.family == Family::Llama && sliding_window.is_some();
     let token = |name: &str| token_id(&c.metadata, name);
-    let mut eos: Vec<u32> = [token("eos")?, token("eot")?].into_iter().flatten().collect();
-    eos.dedup();
+    let mut eos: Vec<u32> = [token("eos")?, token("eot")?, token("eom")?].into_iter().flatten().collect();
+    eos.extend(super::tokenizer::ends(&c.metadata)?);
+    let mut seen = BTreeSet::new();
+    eos.retain(|&id| seen.insert(id));
     Ok(ModelConfig {
         family: if mistral { Family::Mistral } else { arch.family },
         dims: ModelDims {

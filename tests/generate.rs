@@ -73,6 +73,44 @@ fn a_chat_template_makes_the_prompt() {
     assert_eq!(ids(&["--prompt", " Tom ", "--chat"]), ids(&["--prompt", "Tom said"]));
 }
 
+/// Chat template and special tokens go through a GGUF file and what is pruned from it.
+#[test]
+fn a_chat_survives_a_gguf_file_and_what_is_pruned_from_it() {
+    let place = Place::new();
+    for file in fs::read_dir(dense()).unwrap().flatten() {
+        let to = place.path("chat").join(file.file_name());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(file.path(), to).unwrap();
+    }
+    let template = "{{ bos_token }}{% generation %}{{ messages[0]['content'] | trim }}{% endgeneration %} said{{ eos_token }}";
+    place.write("chat/chat_template.jinja", template);
+    place.write(
+        "gguf.yaml",
+        "version: 1\nstages:\n  dense: { use: source.model, with: { path: chat } }\n  \
+         gguf: { use: export.gguf, in: { model: dense }, with: { format: f32 } }\n",
+    );
+    ok(place.oops(&["run", "gguf.yaml"]));
+    ok(place.oops(&["show", "gguf.yaml", "gguf", "--out", "file"]));
+    place.write(
+        "pruned.yaml",
+        "version: 1\nstages:\n  dense: { use: source.model, with: { path: file/model.gguf } }\n  \
+         scores: { use: score.magnitude, in: { model: dense } }\n  \
+         plan: { use: select.uniform, in: { model: dense, scores: scores }, with: { remove_fraction: 0.5 } }\n  \
+         pruned: { use: reconstruct.none, in: { model: dense, plan: plan } }\n",
+    );
+    ok(place.oops(&["run", "pruned.yaml", "pruned"]));
+    let ids = |model: &[&str]| {
+        let more = ["--prompt", " Tom ", "--chat", "--tokens", "1", "--json"];
+        json(place.oops(&[&["generate"], model, &more].concat()))["prompt_ids"].clone()
+    };
+    let before = ids(&["chat"]);
+    assert_eq!((ids(&["file/model.gguf"]), ids(&["pruned.yaml", "pruned"])), (before.clone(), before));
+    ok(place.oops(&["show", "pruned.yaml", "pruned", "--out", "copy"]));
+    let said: Value = serde_json::from_slice(&fs::read(place.path("copy/generation_config.json")).unwrap()).unwrap();
+    let dense: Value = serde_json::from_slice(&fs::read(place.path("chat/generation_config.json")).unwrap()).unwrap();
+    assert_eq!(said["eos_token_id"], dense["eos_token_id"]);
+}
+
 #[test]
 fn what_cannot_be_continued_says_why() {
     let (place, model) = (Place::new(), dense());

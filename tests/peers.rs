@@ -145,3 +145,73 @@ fn onnx_folders_decode_what_the_model_decodes() {
     }
     place.verified();
 }
+
+/// Runs a script that writes a model into `folder`.
+fn made(python: &PathBuf, folder: &Path, kind: &str) {
+    let out = Command::new(python).arg(workspace().join("tests/peers/make_model.py")).arg(folder).arg(kind).output();
+    let out = out.expect("Python starts");
+    assert!(out.status.success(), "{kind}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// Exports a model as `stages` (name, use, with) say, and asks each one's program for its logits.
+fn logits_of(python: &PathBuf, kind: &str, stages: &[(&str, &str, &str)]) -> Vec<Value> {
+    let place = Place::new();
+    let model = place.path("model");
+    made(python, &model, kind);
+    let listed = |(name, export, with): &(&str, &str, &str)| {
+        format!("  {name}: {{ use: {export}, in: {{ model: dense }}, with: {{ {with} }} }}\n")
+    };
+    let source = format!("  dense: {{ use: source.model, with: {{ path: {} }} }}\n", model.display());
+    let list: String = stages.iter().map(listed).collect();
+    let pipeline = place.write("logits.yaml", &format!("version: 1\nstages:\n{source}{list}"));
+    place.run(&pipeline, &[]);
+    let ask = |(name, _, _): &(&str, &str, &str)| {
+        let folder = place.path(name);
+        let words = [pipeline.to_str(), folder.to_str()].map(|p| p.expect("a plain path"));
+        let done = place.oops(&["show", words[0], name, "--out", words[1]]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        script_on(python, "logits.py", &folder, &model)
+    };
+    stages.iter().map(ask).collect()
+}
+
+/// What a script prints about a folder and the model that it was made from; it must succeed.
+fn script_on(python: &PathBuf, name: &str, folder: &Path, model: &Path) -> Value {
+    let script = workspace().join("tests/peers").join(name);
+    let out = Command::new(python).arg(script).arg(folder).arg(model).output().expect("Python starts");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{name}: {said}\n{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_str(said.lines().rfind(|line| line.starts_with('{')).unwrap_or_default()).expect("JSON")
+}
+
+/// Every family, with a window, other special tokens, normalisers, and heads that do not fill the width.
+const KINDS: [&str; 7] = ["llama", "mistral", "qwen2", "qwen2-window", "qwen2-heads", "qwen3", "sentencepiece"];
+
+#[test]
+#[allow(clippy::print_stderr, reason = "figures of a test that passes")]
+fn llama_cpp_gives_the_models_logits_on_text() {
+    let test = "llama_cpp_gives_the_models_logits_on_text";
+    let Some(python) = python(test, &["torch", "transformers", "xllamacpp"]) else { return };
+    for kind in KINDS {
+        let said = &logits_of(&python, kind, &[("gguf", "export.gguf", "format: f32")])[0];
+        eprintln!("{kind}: {said}");
+        // Without a window in llama.cpp, the file's context ends where the window does.
+        let windowed = ["mistral", "qwen2-window"].contains(&kind);
+        assert_eq!(said["notes"].to_string().contains("no sliding window"), windowed, "{kind}: {said}");
+        assert!(windowed || said["longest"].as_u64() >= Some(200), "{kind}: {said}");
+    }
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "figures of a test that passes")]
+fn transformers_and_onnx_runtime_give_the_models_logits_on_text() {
+    let test = "transformers_and_onnx_runtime_give_the_models_logits_on_text";
+    let Some(python) = python(test, &["torch", "transformers", "onnxruntime"]) else { return };
+    for kind in KINDS {
+        let stages = [("hf", "export.hf", ""), ("genai", "export.onnx", ""), ("portable", "export.onnx", "form: portable")];
+        for (said, stage) in logits_of(&python, kind, &stages).iter().zip(stages) {
+            eprintln!("{kind}, {}: {said}", stage.0);
+            assert!(said["longest"].as_u64() >= Some(200) && said["notes"] == serde_json::json!([]), "{kind}: {said}");
+        }
+    }
+}

@@ -69,7 +69,7 @@ impl Params {
 /// The shortest context of the models, as far as it is known.
 fn context(inputs: &PortFacts) -> Option<usize> {
     let models = inputs.0.get("models").map_or(&[][..], Vec::as_slice);
-    models.iter().filter_map(|m| m.form.map(|f| f.context)).min()
+    models.iter().filter_map(|m| m.form.as_ref().map(|f| f.context)).min()
 }
 
 /// Perplexity of models on one token set.

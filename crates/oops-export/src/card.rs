@@ -16,7 +16,7 @@ pub(crate) struct Card<'a> {
     pub(crate) metrics: Option<&'a Metrics>,
     /// Of the model and of the dense one.
     pub(crate) digests: (Digest, Option<Digest>),
-    pub(crate) target: &'a Target<'a>,
+    pub(crate) target: &'a Target,
     pub(crate) comparison: &'a Comparison,
     pub(crate) licences: &'a [&'static str],
 }
@@ -105,10 +105,11 @@ fn figures(out: &mut String, card: &Card<'_>) {
 }
 
 fn proof(out: &mut String, c: &Comparison) {
+    let _ = writeln!(out, "\n## Verified\n");
     let positions: usize = c.sequences.iter().map(Vec::len).sum();
     let on = format!("on {} prompts ({positions} positions, prefill and three greedy steps)", c.sequences.len());
     let logit = c.max_abs_logit;
-    let text = match c.max_abs_difference.zip(c.same_token) {
+    let mut text = match c.max_abs_difference.zip(c.same_token) {
         Some((difference, same)) => format!(
             "Reopened with {} after writing, and compared with the model that it was made from {on}: largest difference of \
              a logit {difference:.2e} (largest logit {logit:.1}), most likely token the same at {:.1} % of positions. All \
@@ -124,7 +125,14 @@ fn proof(out: &mut String, c: &Comparison) {
             c.tolerance.unwrap_or(f64::INFINITY)
         ),
     };
-    let _ = writeln!(out, "\n## Verified\n\n{text}");
+    if let Some([before, after]) = c.perplexity {
+        let _ = write!(text, " Perplexity of the texts: {after:.4}, of the model {before:.4}.");
+    }
+    if !c.other_tokens.is_empty() {
+        let texts: Vec<String> = c.other_tokens.iter().map(|t| format!("{t:?}")).collect();
+        let _ = write!(text, " Of these texts the target makes other tokens, for the reasons above: {}.", texts.join("; "));
+    }
+    let _ = writeln!(out, "{text}");
 }
 
 fn licence(out: &mut String, files: &[&str]) {

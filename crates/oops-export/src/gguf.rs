@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    proof::Proof,
+    proof::{Comparison, Proof},
     stage::{PORTS, Target, Work, tolerance},
 };
 
@@ -40,7 +40,7 @@ pub(crate) struct Gguf;
 impl Stage for Gguf {
     type Params = Params;
     const NAME: &'static str = "export.gguf";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "one GGUF file for llama.cpp, widths per block kept, reopened and compared";
     const INPUTS: &'static [Port] = PORTS;
     const OUTPUT: Kind = Kind::Export;
@@ -48,6 +48,7 @@ impl Stage for Gguf {
     /// What no GGUF file can hold is refused before the work that makes it.
     fn check(_: &Params, inputs: &PortFacts, _: &[Source]) -> Result<Facts> {
         let facts = inputs.one("model");
+        let mut warnings = Vec::new();
         if let Some(form) = facts.form {
             bail_if(!form.tokenizer, || {
                 Fault::config("a GGUF file holds its tokenizer, but the model has none")
@@ -61,8 +62,11 @@ impl Stage for Gguf {
                 Fault::config("no GGUF architecture holds a model that normalises heads (Qwen3) with other widths in each block")
                     .help("use select.uniform with `targets: [gguf, hf]`, which cuts every block alike, or export.onnx or export.hf")
             })?;
+            warnings = form.gguf_losses.map_err(|why| {
+                Fault::config(why).help("export.hf and export.onnx take this tokenizer as it is")
+            })?;
         }
-        Ok(Facts::default())
+        Ok(Facts { warnings, ..Facts::default() })
     }
 
     /// Weights are streamed; the comparison runs the model on a few short prompts.
@@ -73,7 +77,9 @@ impl Stage for Gguf {
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
         let work = Work::open(inputs)?;
         GgufTarget::of(&work.model)?;
-        let proof = Proof::of(&work.model)?;
+        // Beyond a sliding window llama.cpp computes something else: the file's context ends there.
+        let config = work.model.config();
+        let proof = Proof::of(&work.model, config.sliding_window.unwrap_or(usize::MAX).min(config.max_position))?;
         cx.check_cancelled()?;
         let meta = GgufMeta { name: params.name.clone(), chat_template: work.chat_template().map(str::to_owned) };
         let mut target = None;
@@ -82,10 +88,11 @@ impl Stage for Gguf {
             Ok(())
         })?;
         let target = target.ok_or_else(|| Fault::internal("nothing was written"))?;
-        let back = Checkpoint::open_path(&cx.work.path(FILE))?;
-        same_text(&work.model, &back)?;
+        let back = Checkpoint::open_as_llama_cpp(&cx.work.path(FILE))?;
+        let other_tokens = proof.other_tokens(&back.tokenizer()?, &target.lost)?;
         let allowed = tolerance(&stored(params.format));
-        let comparison = proof.compare("oops's own GGUF reader", &proof.run(&back)?, allowed)?;
+        let compared = proof.compare("oops's own GGUF reader, as llama.cpp reads the file", &proof.run(&back)?, allowed)?;
+        let comparison = Comparison { other_tokens, notes: target.lost.clone(), ..compared };
         work.finish(cx, &card(&target, params), &comparison)
     }
 }
@@ -99,22 +106,13 @@ fn stored(format: GgufFormat) -> DType {
     }
 }
 
-/// The tokenizer must have survived.
-fn same_text(model: &Checkpoint, back: &Checkpoint) -> Result<()> {
-    const TEXT: &str = "Once upon a time, in 1984: “Été à Zürich”\n\n\tit cost 12,345.67 – 🙂";
-    let (before, after) = (model.tokenizer()?.encode(TEXT)?, back.tokenizer()?.encode(TEXT)?);
-    if before == after {
-        return Ok(());
-    }
-    Err(Fault::numerical(format!("the tokenizer cuts a text into {after:?} after the export, {before:?} before"))
-        .help("this is a bug of the exporter: please report it with the model's tokenizer.json"))
-}
-
-fn card<'a>(target: &GgufTarget, params: &Params) -> Target<'a> {
-    let mut notes = Vec::new();
+fn card(target: &GgufTarget, params: &Params) -> Target {
+    let mut notes = target.lost.clone();
     if target.architecture == "deci" {
-        notes.push("blocks differ in width: the architecture is `deci`, which llama.cpp loads as it is");
-        notes.push("without flash attention (`-fa on`) llama.cpp pads its value cache to the widest block");
+        notes.push(
+            "the architecture is `deci`, which has widths for every block; llama.cpp loads it as it is".to_owned(),
+        );
+        notes.push("without flash attention (`-fa on`) llama.cpp pads its value cache to the widest block".to_owned());
     }
     Target {
         form: format!("GGUF, architecture `{}`", target.architecture),
@@ -135,7 +133,7 @@ mod tests {
     #[test]
     fn what_no_file_can_hold_is_refused_before_any_work() {
         let check_with = |output_biases, head_norms, tokenizer, same_widths| {
-            let form = Some(Form { head_norms, output_biases, tokenizer, context: 64 });
+            let form = Some(Form { head_norms, output_biases, tokenizer, context: 64, gguf_losses: Ok(Vec::new()) });
             let facts = Facts { form, same_widths, ..Facts::default() };
             let ports = PortFacts(BTreeMap::from([("model".to_owned(), vec![facts])]));
             Gguf::check(&Params::default(), &ports, &[]).map(drop)
@@ -148,5 +146,16 @@ mod tests {
         check(true, true, Some(true)).unwrap();
         check(true, true, None).unwrap();
         check(false, true, Some(false)).unwrap();
+    }
+
+    #[test]
+    fn what_llama_cpp_does_otherwise_is_known_before_any_work() {
+        let check = |gguf_losses| {
+            let form = Some(Form { head_norms: false, output_biases: false, tokenizer: true, gguf_losses });
+            let facts = Facts { form, ..Facts::default() };
+            Gguf::check(&Params::default(), &PortFacts(BTreeMap::from([("model".to_owned(), vec![facts])])), &[])
+        };
+        assert_eq!(check(Ok(vec!["no window".to_owned()])).unwrap().warnings, ["no window"]);
+        assert!(check(Err("its model is Unigram".to_owned())).unwrap_err().to_string().contains("Unigram"));
     }
 }

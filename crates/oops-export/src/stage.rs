@@ -7,7 +7,7 @@ use oops_stage::{Cx, Inputs, Port};
 
 use crate::{
     card::{self, Card},
-    proof::Comparison,
+    proof::{Allowed, Comparison},
 };
 
 /// Ports of an exporter: the model; the dense model that it was made from, which has licence and chat template and is
@@ -58,7 +58,7 @@ impl<'a> Work<'a> {
     }
 
     /// Writes the comparison and the card.
-    pub(crate) fn finish(&self, cx: &Cx<'_>, target: &Target<'_>, comparison: &Comparison) -> Result<()> {
+    pub(crate) fn finish(&self, cx: &Cx<'_>, target: &Target, comparison: &Comparison) -> Result<()> {
         cx.work.file("verify.json", &mut |path| json::write(path, comparison))?;
         let licences = self.licences(cx)?;
         let card = card::text(&Card {
@@ -75,7 +75,7 @@ impl<'a> Work<'a> {
 }
 
 /// What a card says of the target.
-pub(crate) struct Target<'a> {
+pub(crate) struct Target {
     /// Name of the form.
     pub(crate) form: String,
     /// How weights are stored.
@@ -83,16 +83,18 @@ pub(crate) struct Target<'a> {
     /// How to load it, in Markdown.
     pub(crate) usage: String,
     /// What its reader should know.
-    pub(crate) notes: Vec<&'a str>,
+    pub(crate) notes: Vec<String>,
 }
 
-/// What the largest difference of a logit may be for weights of this precision, over the largest logit: the order of sums
-/// for f32; the rounding of weights, measured on small models and doubled, for the halves.
-pub(crate) fn tolerance(dtype: &DType) -> Option<f64> {
+/// How far an export with weights of this precision may be off. The largest difference of a logit over the largest logit:
+/// the order of sums for f32; the rounding of weights, measured on small models and doubled, for the halves. Quantised
+/// weights: see [`Allowed::Text`]; bits per weight decide.
+pub(crate) fn tolerance(dtype: &DType) -> Allowed {
     match dtype {
-        DType::F32 => Some(1e-5),
-        DType::F16 => Some(2e-3),
-        DType::BF16 => Some(2e-2),
-        DType::Quantized(_) => None,
+        DType::F32 => Allowed::Logits(1e-5),
+        DType::F16 => Allowed::Logits(2e-3),
+        DType::BF16 => Allowed::Logits(2e-2),
+        DType::Quantized(name) if name == "Q8_0" => Allowed::Text { perplexity: 1.05, same_token: 0.9 },
+        DType::Quantized(_) => Allowed::Text { perplexity: 1.5, same_token: 0.5 },
     }
 }

@@ -1,8 +1,12 @@
 //! A checkpoint on disk, opened without reading its weights.
 
+mod open;
 mod vocabulary;
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use candle_core::{Device, Tensor};
 use oops_core::{BlockDims, Fault, Result, bail_if};
@@ -11,13 +15,13 @@ use rayon::prelude::*;
 use crate::{
     Block, Linear, ModelConfig, Tokenizer,
     block::{LINEARS, NORMS, linear_shapes},
+    gguf,
     hf::files,
     lift::Lift,
     open_device,
     source::TensorSource,
+    special::{self, Special},
 };
-
-mod open;
 
 /// A checkpoint; a block exists in memory only while the caller holds it.
 pub struct Checkpoint {
@@ -26,6 +30,9 @@ pub struct Checkpoint {
     tensors: Box<dyn TensorSource>,
     tokenizer_json: Option<String>,
     chat_template: Option<String>,
+    special: Special,
+    /// Whether one GGUF file is all there is.
+    gguf: bool,
     device: Device,
 }
 
@@ -35,6 +42,15 @@ impl Checkpoint {
     /// `path` is a Hugging Face folder, a `.gguf` file, or a folder that holds a single one.
     pub fn files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
         files::list(path)
+    }
+
+    /// Opens a GGUF file as llama.cpp computes it, where that is otherwise than what was trained: text is not normalised,
+    /// and the architectures that are read here have no sliding window.
+    pub fn open_as_llama_cpp(path: &Path) -> Result<Self> {
+        let mut opened = Self::open_path(path)?;
+        opened.config.sliding_window = None;
+        opened.tokenizer_json = opened.tokenizer_json.map(|json| gguf::not_normalised(&json)).transpose()?;
+        Ok(opened)
     }
 
     /// The same checkpoint, whose tensors are loaded to a device; without this they lie in host memory.
@@ -114,18 +130,45 @@ impl Checkpoint {
         self.tokenizer_json.is_some()
     }
 
-    /// The tokenizer.
+    /// The tokenizer, which may have tokens beyond the embedding: a text that has one is refused when it is encoded.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let json = self.tokenizer_json.as_ref().ok_or_else(|| {
+        let tokenizer = Tokenizer::from_json(self.tokenizer_json()?, self.config.bos)?.adding(&self.special)?;
+        Ok(tokenizer.with_rows(self.config.dims.vocab))
+    }
+
+    /// The text of the tokenizer.json, as it is stored.
+    pub(crate) fn tokenizer_json(&self) -> Result<&str> {
+        self.tokenizer_json.as_deref().ok_or_else(|| {
             Fault::data("the checkpoint has no tokenizer.json").help("`save_pretrained` of a fast tokenizer writes one")
-        })?;
-        let tokenizer = Tokenizer::from_json(json, self.config.bos)?;
-        let (ids, vocab) = (tokenizer.largest_id().map_or(0, |id| id as usize + 1), self.config.dims.vocab);
-        bail_if(ids > vocab, || {
-            Fault::data(format!("the tokenizer has ids up to {}, the embedding {vocab} rows", ids - 1))
-                .help("use the tokenizer that belongs to the model")
-        })?;
-        Ok(tokenizer)
+        })
+    }
+
+    /// Whether the checkpoint is a GGUF file, which has no files beside it.
+    pub(crate) fn is_gguf(&self) -> bool {
+        self.gguf
+    }
+
+    /// Spellings of the special tokens; of a model whose files do not say, those of its configuration's ids.
+    pub(crate) fn special(&self) -> Result<Cow<'_, Special>> {
+        if self.special.stated || self.tokenizer_json.is_none() {
+            return Ok(Cow::Borrowed(&self.special));
+        }
+        let tokenizer = self.tokenizer()?;
+        Ok(Cow::Owned(Special::of_ids(&self.config, self.special.adds, &|id| tokenizer.token(id))))
+    }
+
+    /// The text of a file that transformers looks for beside the weights, made from what is known: of
+    /// tokenizer_config.json, generation_config.json and chat_template.jinja; `None` where there is nothing to say.
+    pub fn companion(&self, name: &str) -> Result<Option<String>> {
+        let pretty = |value: serde_json::Value| Some(format!("{value:#}\n"));
+        Ok(match name {
+            "tokenizer_config.json" if self.has_tokenizer() => {
+                pretty(self.special()?.tokenizer_config(self.config.max_position))
+            }
+            "generation_config.json" => pretty(special::generation_config(&self.config)),
+            "chat_template.jinja" => self.chat_template.clone(),
+            _ => None,
+        })
     }
 
     /// Jinja template that turns a chat into a prompt, if the checkpoint has one.

@@ -30,6 +30,7 @@ mod sample;
 mod shelf;
 mod slice;
 mod source;
+mod special;
 mod spill;
 mod stream;
 mod stream_dtype;
@@ -46,7 +47,7 @@ pub use decoder::{
 pub use device::open_device;
 pub use family::Family;
 pub use generate::{Generated, Stopped, generate, room};
-pub use gguf::{GgufFormat, GgufMeta, GgufTarget, write_gguf};
+pub use gguf::{GgufFormat, GgufMeta, GgufTarget, gguf_losses, write_gguf};
 pub use hf::write::{hf_config, hf_config_with_biases, hf_index, hf_widths, shard_contents, write_block, write_outer};
 pub use host::{matrix, transposed, values, vector, with_values};
 pub use output::{OUTER_FILE, PutFile, SaveAs, block_file, shard_index, write_rest};

@@ -102,7 +102,14 @@ pub fn write_rest(
         let text = checkpoint.tokenizer()?.to_json()?;
         put(TOKENIZER, &mut |path| std::fs::write(path, &text).map_err(|e| Fault::writing(path, &e)))?;
     }
-    KEPT_FILES.iter().try_for_each(|name| keep(name).map(|_| ()))
+    for name in KEPT_FILES {
+        // A GGUF source has these in its metadata.
+        let text = if keep(name)? || !checkpoint.is_gguf() { None } else { checkpoint.companion(name)? };
+        if let Some(text) = text {
+            put(name, &mut |path| std::fs::write(path, &text).map_err(|e| Fault::writing(path, &e)))?;
+        }
+    }
+    Ok(())
 }
 
 /// The index of finished shards: those of `blocks` blocks and the outer one; `path` says where each lies.

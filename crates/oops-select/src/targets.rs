@@ -97,12 +97,18 @@ impl Demands<'_> {
         })
     }
 
-    /// Fails if a model that normalises heads shall load, with other widths in each block, where there is no architecture
-    /// for both.
+    /// Fails if a target has no place for the model whatever is cut from it: for its tokenizer, or for heads that are
+    /// normalised beside other widths in each block.
     pub(crate) fn check_form(&self, form: Option<Form>) -> Result<()> {
-        let unlike = |t: &&Target| matches!(t, Target::Gguf | Target::GgufK | Target::Vllm);
+        let Some(form) = form else { return Ok(()) };
+        let in_gguf = |t: &&Target| matches!(t, Target::Gguf | Target::GgufK);
+        if let Some((target, why)) = self.targets.iter().find(in_gguf).zip(form.gguf_losses.as_ref().err()) {
+            let what = format!("target `{}` cannot hold this model: {why}", target.name());
+            return Err(Fault::config(what).help("leave the target out: export.hf and export.onnx take any tokenizer"));
+        }
+        let unlike = |t: &&Target| in_gguf(t) || **t == Target::Vllm;
         let target = self.targets.iter().find(unlike);
-        let Some(target) = target.filter(|_| form.is_some_and(|f| f.head_norms) && !self.same_widths()) else {
+        let Some(target) = target.filter(|_| form.head_norms && !self.same_widths()) else {
             return Ok(());
         };
         Err(Fault::config(format!(
@@ -173,15 +179,26 @@ mod tests {
         let fault = of(&[Target::Gguf, Target::Hf]).check_method("select.qp").unwrap_err().to_string();
         assert!(fault.contains("target `hf` needs the same widths") && fault.contains("select.uniform"), "{fault}");
         of(&[Target::Gguf, Target::Vllm]).check_method("select.qp").unwrap();
-        let qwen3 = Some(Form { head_norms: true, output_biases: false, tokenizer: true, context: 64 });
+        let form = |head_norms, gguf_losses| Form {
+            head_norms,
+            output_biases: false,
+            tokenizer: true,
+            context: 64,
+            gguf_losses,
+        };
+        let qwen3 = Some(form(true, Ok(Vec::new())));
         for target in [Target::Gguf, Target::Vllm] {
             let (targets, both) = ([target], [target, Target::Hf]);
-            let fault = of(&targets).check_form(qwen3).unwrap_err().to_string();
+            let fault = of(&targets).check_form(qwen3.clone()).unwrap_err().to_string();
             assert!(fault.contains(&format!("`{}` cannot hold", target.name())) && fault.contains("select.uniform"));
-            of(&both).check_form(qwen3).unwrap();
+            of(&both).check_form(qwen3.clone()).unwrap();
             of(&targets).check_form(None).unwrap();
         }
         of(&[Target::Onnx]).check_form(qwen3).unwrap();
+        let unigram = Some(form(false, Err("its model is Unigram".to_owned())));
+        let fault = of(&[Target::Onnx, Target::GgufK]).check_form(unigram.clone()).unwrap_err().to_string();
+        assert!(fault.contains("`gguf_k` cannot hold this model: its model is Unigram"), "{fault}");
+        of(&[Target::Vllm]).check_form(unigram).unwrap();
     }
 
     fn dims(second: BlockDims) -> ModelDims {

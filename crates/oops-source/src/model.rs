@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oops_artifact::{Kind, SUMMARY, json};
 use oops_core::{Fault, Result};
-use oops_model::{Checkpoint, Family};
+use oops_model::{Checkpoint, Family, gguf_losses};
 use oops_stage::{Cx, Facts, Form, Inputs, Port, PortFacts, Source, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,7 @@ impl Stage for SourceModel {
             output_biases: biased("self_attn.o_proj") || biased("mlp.down_proj"),
             tokenizer: checkpoint.has_tokenizer(),
             context: config.max_position,
+            gguf_losses: gguf_losses(&checkpoint).map_err(|f| f.what().to_owned()),
         };
         let warnings = checkpoint.warnings().to_vec();
         Ok(Facts { model: Some(config.dims.clone()), form: Some(form), warnings, ..Facts::default() })

@@ -25,7 +25,7 @@ pub struct Facts {
 }
 
 /// What programs that load a model ask beside its dimensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Form {
     /// Whether queries and keys are normalised head by head.
     pub head_norms: bool,
@@ -35,6 +35,8 @@ pub struct Form {
     pub tokenizer: bool,
     /// Tokens of the longest sequence that it was made for.
     pub context: usize,
+    /// What llama.cpp does otherwise than the model with its tokenizer, in sentences; or why no GGUF file can hold them.
+    pub gguf_losses: Result<Vec<String>, String>,
 }
 
 impl Facts {

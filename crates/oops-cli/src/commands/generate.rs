@@ -103,7 +103,7 @@ fn why(stopped: Stopped) -> &'static str {
 /// Tokens of the prompt.
 fn prompt(args: &Generate, checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
     if args.chat {
-        return tokenizer.encode(&checkpoint.chat_prompt(tokenizer, &args.prompt)?);
+        return tokenizer.encode(&checkpoint.chat_prompt(&args.prompt)?);
     }
     tokenizer.prompt(&args.prompt)
 }

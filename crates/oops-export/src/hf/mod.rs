@@ -35,13 +35,16 @@ pub(crate) struct Params {
     dtype: SaveAs,
 }
 
+/// The chat template's own file.
+const CHAT: &str = "chat_template.jinja";
+
 /// A folder for transformers.
 pub(crate) struct Hf;
 
 impl Stage for Hf {
     type Params = Params;
     const NAME: &'static str = "export.hf";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "a folder for transformers (stock class or remote code), reopened and compared";
     const INPUTS: &'static [Port] = PORTS;
     const OUTPUT: Kind = Kind::Export;
@@ -59,7 +62,7 @@ impl Stage for Hf {
         let work = Work::open(inputs)?;
         let dtype = params.dtype.resolve(&work.model.config().dtype);
         let plan = Plan::of(&work.model, params.form)?;
-        let proof = Proof::of(&work.model)?;
+        let proof = Proof::of(&work.model, work.model.config().max_position)?;
         blocks(&work, &plan, &dtype, cx)?;
         rest(&work, &plan, &dtype, cx)?;
         let back = Checkpoint::open(&written(&work, &plan, &dtype, cx)?)?;
@@ -118,8 +121,8 @@ fn rest(work: &Work<'_>, plan: &Plan, dtype: &DType, cx: &Cx<'_>) -> Result<()> 
         cx.work.write(name, |path| std::fs::write(path, &text).map_err(|e| Fault::writing(path, &e)))?;
     }
     match work.chat_template() {
-        Some(template) if !work.artifact.tree.0.contains_key("chat_template.jinja") => {
-            cx.work.write("chat_template.jinja", |p| std::fs::write(p, template).map_err(|e| Fault::writing(p, &e)))
+        Some(template) if !work.artifact.tree.0.contains_key(CHAT) && !cx.work.is_done(CHAT) => {
+            cx.work.write(CHAT, |p| std::fs::write(p, template).map_err(|e| Fault::writing(p, &e)))
         }
         _ => Ok(()),
     }
@@ -141,23 +144,23 @@ fn written(work: &Work<'_>, plan: &Plan, dtype: &DType, cx: &Cx<'_>) -> Result<B
 }
 
 impl Plan {
-    fn card(&self, dtype: &DType) -> Target<'static> {
+    fn card(&self, dtype: &DType) -> Target {
         let mut notes = Vec::new();
         let trust = match self.form {
             Form::Remote => {
                 notes.push(
-                    "`modeling_oops.py` (about 60 lines) gives every block its own widths: read it before you trust it",
+                    "`modeling_oops.py` (about 60 lines) gives every block its own widths: read it before you trust it".to_owned(),
                 );
                 ", trust_remote_code=True"
             }
             _ => "",
         };
         if self.form == Form::Padded {
-            notes.push("every block is padded with zeros to the widest: same function, no smaller; for checks only");
+            notes.push("every block is padded with zeros to the widest: same function, no smaller; for checks only".to_owned());
         }
         if self.is_served() {
             notes.push(
-                "vLLM has a class of this name: `vllm serve this-folder` (with `--trust-remote-code` for remote code)",
+                "vLLM has a class of this name: `vllm serve this-folder` (with `--trust-remote-code` for remote code)".to_owned(),
             );
         }
         Target {

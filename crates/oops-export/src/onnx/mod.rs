@@ -30,7 +30,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    proof::{Comparison, Proof},
+    proof::{Allowed, Comparison, Proof},
     stage::{PORTS, Target, Work},
 };
 use decoder::caches;
@@ -92,7 +92,7 @@ pub(crate) struct Onnx;
 impl Stage for Onnx {
     type Params = Params;
     const NAME: &'static str = "export.onnx";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "an ONNX graph with a KV cache for onnxruntime-genai or any runtime, run and compared";
     const INPUTS: &'static [Port] = PORTS;
     const OUTPUT: Kind = Kind::Export;
@@ -123,7 +123,7 @@ impl Stage for Onnx {
             Verify::Embedded => None,
         };
         let draft = decoder::draw(&work.model, params.form, params.dtype)?;
-        let proof = Proof::of(&work.model)?;
+        let proof = Proof::of(&work.model, work.model.config().max_position)?;
         files(&work, &draft, params.form, cx)?;
         let comparison = computed(runtime.as_ref(), &work, params, &proof, cx)?;
         work.finish(cx, &target(params), &comparison)
@@ -157,12 +157,16 @@ fn tokenizer(work: &Work<'_>, cx: &Cx<'_>) -> Result<()> {
         let text = tokenizer.to_json()?;
         cx.work.write("tokenizer.json", |p| std::fs::write(p, &text).map_err(|e| Fault::writing(p, &e)))?;
     }
-    for name in ["special_tokens_map.json", "chat_template.jinja"] {
-        cx.work.link_present(work.artifact, name)?;
-    }
+    let text = |name: &str, text: &str| {
+        cx.work.write(name, |path| std::fs::write(path, text).map_err(|e| Fault::writing(path, &e)))
+    };
+    cx.work.link_present(work.artifact, "special_tokens_map.json")?;
     if !cx.work.link_present(work.artifact, "tokenizer_config.json")? {
-        let config = texts::tokenizer_config(&work.model, work.chat_template())?;
-        cx.work.write("tokenizer_config.json", |path| json::write(path, &config))?;
+        let config = work.model.companion("tokenizer_config.json")?;
+        config.map(|config| text("tokenizer_config.json", &config)).transpose()?;
+    }
+    if !cx.work.link_present(work.artifact, "chat_template.jinja")? {
+        work.chat_template().map(|template| text("chat_template.jinja", template)).transpose()?;
     }
     Ok(())
 }
@@ -195,10 +199,11 @@ fn computed(
         let folder = graph.parent().unwrap_or(&graph);
         (INTERPRETER, embedded::Interpreter::open(&bytes, folder)?.run(proof, &between)?)
     };
-    let found = proof.compare(name, &logits, Some(tolerance(params.dtype)))?;
+    let found = proof.compare(name, &logits, Allowed::Logits(tolerance(params.dtype)))?;
     cx.measure("max_abs_difference", found.max_abs_difference);
     cx.measure("rms_difference", found.rms_difference);
     cx.measure("same_token", found.same_token);
+    cx.measure("perplexity", found.perplexity);
     Ok(found.without_figures())
 }
 
@@ -227,7 +232,7 @@ const USE_PORTABLE: &str = "```python\nimport onnxruntime\n\nsession = onnxrunti
                     `past_key_values.{i}.key` and `.value` `[batch, KV heads, past tokens, head width]`; outputs are \
                     `logits` and `present.{i}.key` and `.value`, which are the next step's past.";
 
-fn target(params: &Params) -> Target<'static> {
+fn target(params: &Params) -> Target {
     let weights = match params.dtype {
         Precision::F32 => "f32",
         Precision::F16 => "f16",
@@ -240,7 +245,7 @@ fn target(params: &Params) -> Target<'static> {
         },
         weights: weights.to_owned(),
         usage: if params.form == Form::Genai { USE_GENAI } else { USE_PORTABLE }.to_owned(),
-        notes: vec!["weights lie in `model.onnx.data`, which must stay beside `model.onnx`"],
+        notes: vec!["weights are stored in `model.onnx.data`, which must stay beside `model.onnx`".to_owned()],
     }
 }
 

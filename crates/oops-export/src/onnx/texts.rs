@@ -1,7 +1,7 @@
 //! The small files that onnxruntime-genai reads beside the graph.
 
 use oops_core::{Fault, Result};
-use oops_model::{Checkpoint, ModelConfig};
+use oops_model::ModelConfig;
 use serde_json::{Value, json};
 
 use super::{decoder::caches, weights::GRAPH};
@@ -63,48 +63,4 @@ pub(super) fn genai_config(config: &ModelConfig) -> Result<Value> {
         out["model"]["bos_token_id"] = json!(bos);
     }
     Ok(out)
-}
-
-/// A `tokenizer_config.json` for a model that came without one.
-pub(super) fn tokenizer_config(model: &Checkpoint, chat_template: Option<&str>) -> Result<Value> {
-    let config = model.config();
-    let tokens: Value = serde_json::from_str(&model.tokenizer()?.to_json()?)
-        .map_err(|e| Fault::internal(format!("our own tokenizer.json: {e}")))?;
-    let text = |id: Option<u32>| id.and_then(|id| token(&tokens, id)).map_or(Value::Null, Value::from);
-    let mut out = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "add_bos_token": false,
-        "clean_up_tokenization_spaces": false,
-        "bos_token": text(config.bos),
-        "eos_token": text(config.eos.first().copied()),
-        "model_max_length": config.max_position,
-    });
-    if let Some(template) = chat_template {
-        out["chat_template"] = json!(template);
-    }
-    Ok(out)
-}
-
-/// Text of a token in a `tokenizer.json`.
-fn token(tokens: &Value, id: u32) -> Option<String> {
-    let added = tokens["added_tokens"].as_array().into_iter().flatten().find(|t| t["id"] == id);
-    let added = added.and_then(|t| t["content"].as_str()).map(str::to_owned);
-    let listed = || tokens["model"]["vocab"].as_object()?.iter().find(|(_, v)| **v == id).map(|(k, _)| k.clone());
-    added.or_else(listed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_found_among_the_added_and_the_learned() {
-        let tokens = json!({
-            "added_tokens": [{ "id": 2, "content": "</s>" }],
-            "model": { "vocab": { "a": 0, "b": 1 } },
-        });
-        assert_eq!(token(&tokens, 2).as_deref(), Some("</s>"));
-        assert_eq!(token(&tokens, 1).as_deref(), Some("b"));
-        assert_eq!(token(&tokens, 7), None);
-    }
 }

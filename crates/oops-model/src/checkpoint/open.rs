@@ -12,11 +12,11 @@ use serde_json::Map;
 
 use super::Checkpoint;
 use crate::{
-    ModelConfig,
     block::NORMS,
     gguf,
     hf::{biases, biases::Biases, config::Parsed, contents, files, json, json::Keys, quantised, safetensors::Shards},
     source::TensorSource as _,
+    special::Special,
 };
 
 type Files = BTreeMap<String, PathBuf>;
@@ -40,7 +40,7 @@ impl Checkpoint {
 
     fn open_gguf(path: &Path) -> Result<Self> {
         let model = gguf::open_gguf(path)?;
-        let config = ModelConfig { bos: model.bos, ..model.config };
+        let config = model.config;
         // The file has no key that speaks of biases: those that are stored count, as in llama.cpp.
         contents::check_biases(&config, &Biases::as_stored(config.family), &|name| model.tensors.shape(name))
             .map_err(|f| f.at(path.display()))?;
@@ -50,6 +50,8 @@ impl Checkpoint {
             tensors: model.tensors,
             tokenizer_json: Some(model.tokenizer_json),
             chat_template: model.chat_template,
+            special: model.special,
+            gguf: true,
             device: Device::Cpu,
         })
     }
@@ -71,8 +73,18 @@ impl Checkpoint {
         contents::check_biases(&config, &biases, &|name| shards.shape(name))?;
         let tokenizer_json = files.get("tokenizer.json").map(|p| json::read_text(p)).transpose()?;
         let chat_template = files::chat_template(files)?;
-        let warnings = told.into_iter().chain(warnings).collect();
-        Ok(Self { config, warnings, tensors: Box::new(shards), tokenizer_json, chat_template, device: Device::Cpu })
+        let special = Special::of_folder(files)?;
+        let config = special.settle(config, tokenizer_json.as_deref());
+        Ok(Self {
+            config,
+            warnings: told.into_iter().chain(warnings).collect(),
+            tensors: Box::new(shards),
+            tokenizer_json,
+            chat_template,
+            special,
+            gguf: false,
+            device: Device::Cpu,
+        })
     }
 
     /// Checks names and shapes outside the blocks.

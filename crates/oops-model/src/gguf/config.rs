@@ -2,7 +2,7 @@
 
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oops_core::{BlockDims, Fault, ModelDims, Result, bail_if};
 
@@ -54,8 +54,10 @@ pub(super) fn read(c: &Container, arch: &Architecture) -> Result<Parsed> {
         )
     }));
     let token = |name: &str| token_id(&c.metadata, name);
-    let mut eos: Vec<u32> = [token("eos")?, token("eot")?].into_iter().flatten().collect();
-    eos.dedup();
+    let mut eos: Vec<u32> = [token("eos")?, token("eot")?, token("eom")?].into_iter().flatten().collect();
+    eos.extend(super::tokenizer::ends(&c.metadata)?);
+    let mut seen = BTreeSet::new();
+    eos.retain(|&id| seen.insert(id));
     let config = ModelConfig {
         family: if mistral { Family::Mistral } else { arch.family },
         dims: ModelDims {

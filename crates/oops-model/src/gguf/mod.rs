@@ -21,7 +21,7 @@ mod testing;
 mod tokenizer;
 mod write;
 
-pub use write::{GgufFormat, GgufMeta, GgufTarget, write_gguf};
+pub use write::{GgufFormat, GgufMeta, GgufTarget, gguf_losses, write_gguf};
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -33,6 +33,7 @@ use crate::{
     bytes::{DiskFile, FileBytes},
     hf::config::Parsed,
     source::TensorSource,
+    special::Special,
 };
 
 /// An opened GGUF file.
@@ -45,8 +46,8 @@ pub(crate) struct GgufModel {
     pub(crate) tensors: Box<dyn TensorSource>,
     /// Text of the `tokenizer.json` that the metadata stand for.
     pub(crate) tokenizer_json: String,
-    /// Beginning-of-sequence token.
-    pub(crate) bos: Option<u32>,
+    /// Special tokens, and which of them are added to a text.
+    pub(crate) special: Special,
     /// Jinja template of chats.
     pub(crate) chat_template: Option<String>,
 }
@@ -61,12 +62,23 @@ fn open_bytes(bytes: Arc<dyn FileBytes>, file: &str) -> Result<GgufModel> {
     let container = Container::read(bytes)?;
     let architecture = config::architecture(&container.metadata)?;
     let Parsed { config, warnings } = config::read(&container, architecture)?;
-    let tokenizer_json = tokenizer::tokenizer_json(&container.metadata)?;
+    let (tokenizer_json, special) = tokenizer::tokenizer_json(&container.metadata)?;
     let head_dim = architecture.permuted.then(|| config.dims.blocks.first().map_or(0, |b| b.head_dim));
     let chat_template = container.metadata.text("tokenizer.chat_template")?.map(str::to_owned);
-    let tensors =
-        Tensors { file: file.to_owned(), names: translate(&container, config.dims.blocks.len())?, container, head_dim };
-    Ok(GgufModel { bos: config.bos, config, warnings, tensors: Box::new(tensors), tokenizer_json, chat_template })
+    let names = translate(&container, config.dims.blocks.len())?;
+    let tensors = Box::new(Tensors { file: file.to_owned(), names, container, head_dim });
+    Ok(GgufModel { config, warnings, tensors, tokenizer_json, special, chat_template })
+}
+
+/// The text of a `tokenizer.json` that was read from a GGUF file, without Unicode normalisation.
+pub(crate) fn not_normalised(tokenizer_json: &str) -> Result<String> {
+    let mut json: serde_json::Value = serde_json::from_str(tokenizer_json)
+        .map_err(|e| Fault::internal(format!("our own tokenizer.json: {e}")))?;
+    // SentencePiece tokenizers treat spaces there.
+    if !json["pre_tokenizer"].is_null() {
+        json["normalizer"] = serde_json::Value::Null;
+    }
+    Ok(json.to_string())
 }
 
 /// Hugging Face name → GGUF name, of a model with so many blocks. What belongs nowhere is refused, as llama.cpp refuses it.

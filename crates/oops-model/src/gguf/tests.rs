@@ -26,7 +26,7 @@ fn a_tiny_model_opens_with_its_shape_names_and_tokenizer() {
     let b = m.config.dims.blocks[0];
     assert_eq!((b.query_heads, b.kv_heads, b.head_dim, b.ffn), (2, 1, 2, 3));
     assert_eq!((m.config.norm_eps, m.config.rope.theta, m.config.max_position), (1e-5, 1e4, 16));
-    assert_eq!((m.bos, m.config.eos.as_slice(), &m.config.dtype), (Some(0), &[4][..], &DType::F32));
+    assert_eq!((m.config.bos, m.config.eos.as_slice(), &m.config.dtype), (Some(0), &[4][..], &DType::F32));
     assert_eq!(m.tensors.shape("model.layers.0.mlp.down_proj.weight"), Some(vec![4, 3]));
     assert_eq!(m.tensors.shape("lm_head.weight"), None);
     assert_eq!(m.tensors.load_f32("model.layers.0.mlp.up_proj.weight").unwrap(), ramp(12));
@@ -119,7 +119,7 @@ fn tensors_of_other_models_and_huge_counts_are_refused() {
 /// Reads everything that can be read.
 fn exercise(bytes: Vec<u8>) -> Result<()> {
     let m = open_bytes(bytes_of(bytes), "tiny.gguf")?;
-    crate::Tokenizer::from_json(&m.tokenizer_json, m.bos)?.encode("ab <s>")?;
+    crate::Tokenizer::from_json(&m.tokenizer_json, m.config.bos)?.encode("ab <s>")?;
     for l in 0..m.config.dims.blocks.len() {
         for name in ["self_attn.q_proj", "self_attn.k_proj", "mlp.down_proj"] {
             m.tensors.load_f32(&format!("model.layers.{l}.{name}.weight"))?;

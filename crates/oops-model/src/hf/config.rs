@@ -24,8 +24,8 @@ pub(crate) struct Parsed {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Reads config.json; special tokens that it lacks come from `generation` (generation_config.json). The stored
-/// precision is the files' to tell.
+/// Reads config.json. `generation` (generation_config.json) is the authority on what ends a text, and on what begins one
+/// where the tokenizer does not say; config.json is asked where it names none. The stored precision is the files' to tell.
 pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>, dtype: DType) -> Result<Parsed> {
     let (keys, generation) = (Keys(config), Keys(generation));
     let named = match keys.text("model_type")? {
@@ -44,8 +44,8 @@ pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>,
     padding(keys, vocab)?;
     let max_position = keys.count("max_position_embeddings", 1..=1 << 32)?.unwrap_or(family.max_position);
     let head_dim = blocks.first().map_or(0, |b| b.head_dim);
-    let special = |key: &str| match keys.token_ids(key)? {
-        ids if ids.is_empty() => generation.token_ids(key),
+    let special = |key: &str| match generation.token_ids(key)? {
+        ids if ids.is_empty() => keys.token_ids(key),
         ids => Ok(ids),
     };
     let config = ModelConfig {

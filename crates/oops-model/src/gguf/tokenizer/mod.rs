@@ -11,7 +11,8 @@ use oops_core::{Fault, Result, bail_if};
 use serde_json::{Value, json};
 
 use super::metadata::Metadata;
-pub(super) use pre::cut_name;
+use crate::{special::Special, tokenizer::template};
+pub(super) use pre::cutting;
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const KINDS: &str = "tokenizer.ggml.token_type";
@@ -87,7 +88,7 @@ struct Parts {
 }
 
 /// The text of a complete `tokenizer.json`.
-pub(super) fn tokenizer_json(m: &Metadata) -> Result<String> {
+pub(super) fn tokenizer_json(m: &Metadata) -> Result<(String, Special)> {
     let kind = m.text("tokenizer.ggml.model")?.ok_or_else(|| Metadata::missing("tokenizer.ggml.model"))?;
     let build = match kind {
         "gpt2" => byte_level::parts,
@@ -100,30 +101,57 @@ pub(super) fn tokenizer_json(m: &Metadata) -> Result<String> {
     };
     let vocabulary = Vocabulary::read(m)?;
     let parts = build(m, &vocabulary)?;
-    let bos = vocabulary.token(m, "tokenizer.ggml.bos_token_id")?;
-    let adds_bos = m.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(parts.adds_bos);
+    let special = special(m, &vocabulary, parts.adds_bos)?;
+    let end = |name: &str, adds: Option<bool>| {
+        let text = special.text(name).filter(|_| adds == Some(true))?;
+        Some((text.to_owned(), *vocabulary.ids.get(text)?))
+    };
+    let ends = [end("bos_token", special.adds[0]), end("eos_token", special.adds[1])];
     let document = json!({
         "version": "1.0", "truncation": null, "padding": null,
         "added_tokens": vocabulary.added(),
         "normalizer": parts.normalizer,
         "pre_tokenizer": parts.pre_tokenizer,
-        "post_processor": bos.filter(|_| adds_bos).map(|(id, token)| template(id, token)),
+        "post_processor": template(&ends),
         "decoder": parts.decoder,
         "model": parts.model,
     });
-    Ok(document.to_string())
+    Ok((document.to_string(), special))
 }
 
-/// A post-processor that puts BOS in front of each sequence.
-fn template(id: usize, bos: &str) -> Value {
-    let special = |kind: usize| json!({ "SpecialToken": { "id": bos, "type_id": kind } });
-    let sequence = |name: &str, kind: usize| json!({ "Sequence": { "id": name, "type_id": kind } });
-    json!({
-        "type": "TemplateProcessing",
-        "single": [special(0), sequence("A", 0)],
-        "pair": [special(0), sequence("A", 0), special(1), sequence("B", 1)],
-        "special_tokens": { bos: { "id": bos, "ids": [id], "tokens": [bos] } },
-    })
+/// The special tokens that the metadata name, and which of them are added to a text.
+fn special(m: &Metadata, vocabulary: &Vocabulary<'_>, adds_bos: bool) -> Result<Special> {
+    let mut out = Special { stated: true, ..Special::default() };
+    for (name, key) in [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")] {
+        let token = vocabulary.token(m, &format!("tokenizer.ggml.{key}_token_id"))?;
+        out.texts.extend(token.map(|(_, text)| (name.to_owned(), text.to_owned())));
+    }
+    out.adds = [
+        Some(m.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(adds_bos)),
+        Some(m.boolean("tokenizer.ggml.add_eos_token")?.unwrap_or(false)),
+    ];
+    Ok(out)
+}
+
+/// Tokens whose spelling says that they end a text or a turn: GGUF has three ids for them, and runtimes know the others
+/// by these names.
+/// *Source.* llama.cpp, `llama_vocab::impl::load` (those of other architectures left out).
+const ENDS: [&str; 9] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eom_id|>",
+    "<EOT>",
+    "<|end_of_text|>",
+    "<｜end▁of▁sentence｜>",
+];
+
+/// Ids of the tokens that end a text by their name.
+pub(super) fn ends(m: &Metadata) -> Result<Vec<u32>> {
+    let tokens = m.strings(TOKENS)?.unwrap_or_default();
+    Ok(tokens.iter().zip(0..).filter(|(token, _)| ENDS.contains(token)).map(|(_, id)| id).collect())
 }
 
 #[cfg(test)]
@@ -135,7 +163,7 @@ mod tests {
     };
 
     fn json_of(gguf: &Gguf) -> Result<String> {
-        tokenizer_json(&Container::read(bytes_of(gguf.bytes()))?.metadata)
+        Ok(tokenizer_json(&Container::read(bytes_of(gguf.bytes()))?.metadata)?.0)
     }
 
     fn byte_level() -> Gguf {
@@ -165,6 +193,15 @@ mod tests {
         let with_bos = json_of(&byte_level().boolean("tokenizer.ggml.add_bos_token", true)).unwrap();
         assert_eq!(encode(&with_bos, "ab", true), [0, 4]);
         assert_eq!(encode(&with_bos, "ab", false), [4]);
+        let both = byte_level().boolean("tokenizer.ggml.add_bos_token", true).boolean("tokenizer.ggml.add_eos_token", true);
+        let both = json_of(&both.unsigned("tokenizer.ggml.eos_token_id", 7)).unwrap();
+        assert_eq!(encode(&both, "ab", true), [0, 4, 7]);
+    }
+
+    #[test]
+    fn tokens_that_end_a_text_by_their_name_are_found() {
+        let gguf = Gguf::new().texts(TOKENS, &["a", "<|im_end|>", "im_end", "</s>"]);
+        assert_eq!(ends(&Container::read(bytes_of(gguf.bytes())).unwrap().metadata).unwrap(), [1, 3]);
     }
 
     #[test]
@@ -194,8 +231,8 @@ mod tests {
     #[test]
     fn refusals_name_what_is_wrong_and_what_is_known() {
         let refusal = |g: Gguf| json_of(&g).unwrap_err().to_string();
-        let known = refusal(byte_level_as("tekken"));
-        assert!(known.contains("tekken") && known.contains("smollm") && known.contains("llama-bpe"), "{known}");
+        let known = refusal(byte_level_as("superbpe"));
+        assert!(known.contains("superbpe") && known.contains("smollm") && known.contains("llama-bpe"), "{known}");
         assert!(refusal(Gguf::new().text("tokenizer.ggml.model", "t5")).contains("`gpt2` (byte-level BPE)"));
         let g = || Gguf::new().text("tokenizer.ggml.model", "gpt2");
         assert!(refusal(g().texts(TOKENS, &["a", "a"])).contains("id 0 and as id 1"));

@@ -36,7 +36,8 @@ pub(super) fn pairs(
         ("general.name".to_owned(), Value::Text(meta.name.clone())),
         ("general.file_type".to_owned(), Value::U32(file_type(format))),
         (key("vocab_size"), count(config.dims.vocab)),
-        (key("context_length"), count(config.max_position)),
+        // llama.cpp has no sliding window for these architectures: within one it computes the same.
+        (key("context_length"), count(config.sliding_window.unwrap_or(usize::MAX).min(config.max_position))),
         (key("embedding_length"), count(config.dims.hidden)),
         (key("block_count"), count(blocks.len())),
         (key("feed_forward_length"), widths(|b| b.ffn)),

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{format::Format, names, permute::permute};
 use crate::{Checkpoint, Family, block::LINEARS};
 use container::{Row, Value};
+use tokenizer::{Document, ENDS};
 
 /// How weights are stored in a GGUF file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +71,8 @@ pub struct GgufTarget {
     pub architecture: &'static str,
     /// Widths per block as written.
     pub blocks: Vec<BlockDims>,
+    /// What llama.cpp does otherwise than the model with its tokenizer, in sentences.
+    pub lost: Vec<String>,
     permuted: bool,
 }
 
@@ -86,19 +89,45 @@ impl GgufTarget {
         let extra = LINEARS[3..].iter().find(|p| has(p)).copied();
         let why =
             if uniform { extra.map(|p| format!("`{p}` has a bias")) } else { Some("its blocks differ".to_owned()) };
+        let lost = gguf_losses(checkpoint)?;
         let own = |architecture: &'static str, permuted: bool| {
             metadata::check_rope(&config.rope, architecture)?;
-            Ok(Self { architecture, blocks: blocks.clone(), permuted })
+            Ok(Self { architecture, blocks: blocks.clone(), lost: lost.clone(), permuted })
         };
+        // The loader of `qwen2` takes the width of all heads from the hidden width.
+        let fills = |b: &BlockDims| b.query_heads * b.head_dim == dims.hidden;
         match (config.family, why) {
             (Family::Llama | Family::Mistral, _) if uniform => own("llama", true),
-            (Family::Qwen2, None) => own("qwen2", false),
+            (Family::Qwen2, None) if blocks.iter().all(fills) => own("qwen2", false),
             (Family::Qwen3, None) => own("qwen3", false),
             (Family::Qwen3, Some(why)) => Err(Fault::data(format!("no GGUF architecture can hold this model: {why}"))
                 .help("Qwen3 normalises heads, which only `qwen3` does, with one width for all blocks and no such bias; prune it with the same counts in every block (select.uniform) and without bias compensation")),
             _ => own("deci", true),
         }
     }
+}
+
+/// What llama.cpp does otherwise than a model with its tokenizer, whatever is cut from it: sentences for card and user. A
+/// fault if no file can hold the tokenizer.
+pub fn gguf_losses(checkpoint: &Checkpoint) -> Result<Vec<String>> {
+    let config = checkpoint.config();
+    let mut out = Vec::new();
+    if let Some(window) = config.sliding_window.filter(|w| *w < config.max_position) {
+        out.push(format!(
+            "llama.cpp has no sliding window for {:?}: the file's context is the window, {window} of {} tokens, up to which it computes the same; do not run it with a longer one",
+            config.family, config.max_position
+        ));
+    }
+    if config.eos.len() > ENDS.len() {
+        out.push(format!(
+            "a GGUF file has {} tokens that end a text, the model {}: llama.cpp does not stop at {:?}, unless it knows their names",
+            ENDS.len(),
+            config.eos.len(),
+            &config.eos[ENDS.len()..]
+        ));
+    }
+    out.extend(Document::read(checkpoint.tokenizer_json()?)?.lost);
+    Ok(out)
 }
 
 /// The widths that are written for these.
@@ -131,9 +160,9 @@ enum Origin {
 pub fn write_gguf(path: &Path, checkpoint: &Checkpoint, format: GgufFormat, meta: &GgufMeta) -> Result<GgufTarget> {
     let target = GgufTarget::of(checkpoint)?;
     let mut pairs = metadata::pairs(checkpoint.config(), &target, format, meta);
-    let vocab = checkpoint.config().dims.vocab;
-    let text = checkpoint.tokenizer()?.to_json()?;
-    pairs.extend(tokenizer::pairs(&text, vocab, checkpoint.config().bos, &checkpoint.config().eos)?);
+    let config = checkpoint.config();
+    let document = Document::read(&checkpoint.tokenizer()?.to_json()?)?;
+    pairs.extend(tokenizer::pairs(&document, config.dims.vocab, config.bos, &config.eos));
     if let Some(template) = &meta.chat_template {
         pairs.push(("tokenizer.chat_template".to_owned(), Value::Text(template.clone())));
     }

@@ -95,12 +95,14 @@ fn qkv(part: &str) -> bool {
 
 #[test]
 fn every_family_and_shape_keeps_its_function() {
-    let cases: [(Family, &[BlockDims], Keep, &str); 9] = [
+    let cases: [(Family, &[BlockDims], Keep, &str); 10] = [
         (Family::Llama, &[WIDE, WIDE], none, "llama"),
         (Family::Llama, &[WIDE, WIDE], repaired, "llama"),
         (Family::Llama, &[WIDE, NARROW], repaired, "deci"),
         (Family::Llama, &[NO_ATTENTION, NO_FFN, NARROW, NO_ATTENTION, NOTHING], none, "deci"),
-        (Family::Qwen2, &[NARROW, NARROW], qkv, "qwen2"),
+        (Family::Qwen2, &[WIDE, WIDE], qkv, "qwen2"),
+        // Heads that do not fill the hidden width, which the loader of `qwen2` does not take.
+        (Family::Qwen2, &[NARROW, NARROW], qkv, "deci"),
         (Family::Qwen2, &[WIDE, WIDE], |_| true, "deci"),
         (Family::Qwen2, &[WIDE, NARROW], qkv, "deci"),
         (Family::Qwen3, &[WIDE, WIDE], none, "qwen3"),
@@ -164,6 +166,34 @@ fn scaled_positions_survive() {
         let (_, difference, back) = through(&model, GgufFormat::F32);
         assert!(back.config().rope.scaling == scaling && difference < 1e-5, "{difference}");
     }
+}
+
+#[test]
+fn a_file_of_a_model_with_a_window_has_no_longer_context() {
+    for (family, blocks) in [(Family::Mistral, [WIDE, NARROW]), (Family::Qwen2, [WIDE, WIDE])] {
+        let mut config = config(family, HIDDEN, blocks.to_vec());
+        config.sliding_window = Some(3);
+        let (_dir, model) = checkpoint(&config, if family == Family::Qwen2 { qkv } else { none });
+        let (target, _, back) = through(&model, GgufFormat::F32);
+        assert_eq!(back.config().max_position, 3);
+        assert!(target.lost[0].contains("no sliding window") && target.lost[0].contains("3 of "), "{:?}", target.lost);
+        config.sliding_window = Some(config.max_position);
+        let (_dir, model) = checkpoint(&config, if family == Family::Qwen2 { qkv } else { none });
+        assert!(gguf_losses(&model).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn llama_cpps_view_of_a_file_has_no_window_and_no_normaliser() {
+    let mut config = config(Family::Mistral, HIDDEN, vec![WIDE, WIDE]);
+    config.sliding_window = Some(3);
+    let (dir, model) = checkpoint(&config, none);
+    let path = dir.path().join("m.gguf");
+    write_gguf(&path, &model, GgufFormat::F32, &GgufMeta::default()).unwrap();
+    let (ours, theirs) = (Checkpoint::open_path(&path).unwrap(), Checkpoint::open_as_llama_cpp(&path).unwrap());
+    assert_eq!((ours.config().sliding_window, theirs.config().sliding_window), (Some(3), None));
+    let run = |m: &Checkpoint| logits(m, &IDS, &[9], |_, b| b);
+    assert!(max_diff(&run(&ours), &run(&model)) < 1e-5 && max_diff(&run(&theirs), &run(&model)) > 1e-3);
 }
 
 #[test]

@@ -1,29 +1,39 @@
 //! A `tokenizer.json` as `tokenizer.ggml.*` metadata: the inverse of [`super::super::tokenizer`].
+//!
+//! GGUF runtimes normalise no text: SentencePiece tokenizers turn spaces into `▁` and put one in front, byte-level ones do
+//! nothing. A tokenizer that normalises Unicode first is written all the same, since most text is as that leaves it, and
+//! the loss is said. One that does more than that to a text would be another tokenizer, and is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use oops_core::{Fault, Result, bail_if};
 use serde_json::Value as Json;
 
 use super::{
-    super::tokenizer::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, cut_name},
+    super::tokenizer::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, cutting},
     container::Value,
 };
 
 type Pairs = Vec<(String, Value)>;
 
+/// Normalisers that leave most text as it is.
+const UNICODE: [&str; 6] = ["NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled"];
+
 /// What of a `tokenizer.json` the metadata hold.
-struct Document {
+pub(super) struct Document {
     json: Json,
     /// Tokens by id, and each one's type.
     tokens: BTreeMap<usize, (String, usize)>,
+    /// What GGUF runtimes do otherwise, in sentences.
+    pub(super) lost: Vec<String>,
+    /// What the two kinds of tokenizer do not share.
+    own: Pairs,
+    byte_level: bool,
 }
 
 /// Metadata for an embedding of `vocab` rows; ids that the tokenizer lacks get a name and the type "unused".
-pub(super) fn pairs(text: &str, vocab: usize, bos: Option<u32>, eos: &[u32]) -> Result<Pairs> {
-    let document = Document::read(text)?;
-    let byte_level = steps(&document.json["pre_tokenizer"], "pretokenizers").any(|s| s["type"] == "ByteLevel");
-    let mut out = if byte_level { document.byte_level()? } else { document.sentencepiece()? };
+pub(super) fn pairs(document: &Document, vocab: usize, bos: Option<u32>, eos: &[u32]) -> Pairs {
+    let mut out = document.own.clone();
     let (mut tokens, mut kinds) = (Vec::with_capacity(vocab), Vec::with_capacity(vocab));
     for id in 0..vocab {
         let unused = || (format!("[PAD{id}]"), UNUSED);
@@ -32,14 +42,23 @@ pub(super) fn pairs(text: &str, vocab: usize, bos: Option<u32>, eos: &[u32]) -> 
         kinds.push(kind as i32);
     }
     out.extend([pair("tokens", Value::Texts(tokens)), pair("token_type", Value::I32s(kinds))]);
-    if let Some(scores) = document.scores(vocab).filter(|_| !byte_level) {
+    if let Some(scores) = document.scores(vocab).filter(|_| !document.byte_level) {
         out.push(pair("scores", Value::F32s(scores)));
     }
-    let ids = [("bos", bos), ("eos", eos.first().copied()), ("eot", eos.get(1).copied())];
-    out.extend(ids.into_iter().filter_map(|(name, id)| Some(pair(&format!("{name}_token_id"), Value::U32(id?)))));
-    out.push(pair("add_bos_token", Value::Bool(document.adds_bos())));
-    Ok(out)
+    let mut ids = vec![("bos", bos)];
+    ids.extend(ENDS.into_iter().zip(eos.iter().copied().map(Some)));
+    let ids = ids.into_iter().filter_map(|(name, id)| Some((name, id.filter(|&id| (id as usize) < vocab)?)));
+    out.extend(ids.map(|(name, id)| pair(&format!("{name}_token_id"), Value::U32(id))));
+    let [first, last] = document.ends();
+    out.push(pair("add_bos_token", Value::Bool(first)));
+    if last {
+        out.push(pair("add_eos_token", Value::Bool(true)));
+    }
+    out
 }
+
+/// Names of the tokens that end a text, as many as GGUF has.
+pub(super) const ENDS: [&str; 3] = ["eos", "eot", "eom"];
 
 fn pair(name: &str, value: Value) -> (String, Value) {
     (format!("tokenizer.ggml.{name}"), value)
@@ -48,63 +67,145 @@ fn pair(name: &str, value: Value) -> (String, Value) {
 /// A component, or the components of a sequence, whose list is called `list`.
 fn steps<'a>(component: &'a Json, list: &str) -> impl Iterator<Item = &'a Json> {
     let many = component.get(list).and_then(Json::as_array);
-    many.map_or(std::slice::from_ref(component), Vec::as_slice).iter()
+    many.map_or(std::slice::from_ref(component), Vec::as_slice).iter().filter(|step| !step.is_null())
 }
 
 fn unsupported(what: &str) -> Fault {
     Fault::data(format!("the tokenizer cannot be written to GGUF: {what}"))
         .at("tokenizer.json")
-        .help("byte-level BPE (of GPT-2, SmolLM, Llama 3, Qwen2) and SentencePiece BPE can be written")
+        .help("byte-level BPE (of GPT-2, SmolLM, Llama 3, Qwen2) and SentencePiece BPE can be written; export.hf and export.onnx take any tokenizer")
+}
+
+fn kind(step: &Json) -> &str {
+    step["type"].as_str().unwrap_or("of no type")
 }
 
 impl Document {
-    fn read(text: &str) -> Result<Self> {
+    /// Reads the text of a `tokenizer.json`; a fault if no GGUF runtime would make the same tokens of plain text.
+    pub(super) fn read(text: &str) -> Result<Self> {
         let json: Json = serde_json::from_str(text).map_err(|e| unsupported(&format!("not JSON: {e}")))?;
-        let kind = json["model"]["type"].as_str().unwrap_or("BPE");
-        bail_if(kind != "BPE", || unsupported(&format!("its model is {kind}")))?;
-        let vocab = json["model"]["vocab"].as_object().ok_or_else(|| unsupported("it has no vocabulary"))?;
-        let id = |v: &Json| v.as_u64().map(|id| id as usize).ok_or_else(|| unsupported("an id is not a number"));
-        let mut tokens = BTreeMap::new();
-        for (token, value) in vocab {
-            let byte = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
-            tokens.insert(id(value)?, (token.clone(), if byte { BYTE } else { NORMAL }));
+        let model = json["model"]["type"].as_str().unwrap_or("BPE");
+        bail_if(model != "BPE", || unsupported(&format!("its model is {model}")))?;
+        for key in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
+            let plain = json["model"][key].is_null() || json["model"][key] == "";
+            bail_if(!plain, || unsupported(&format!("its model has `{key}`")))?;
         }
-        for added in json["added_tokens"].as_array().into_iter().flatten() {
-            let text = added["content"].as_str().ok_or_else(|| unsupported("an added token has no content"))?;
-            let special = added["special"] == true;
-            let kind = match json["model"]["unk_token"].as_str() {
-                Some(unknown) if unknown == text => UNKNOWN,
-                _ if special => CONTROL,
-                _ => USER_DEFINED,
-            };
-            tokens.insert(id(&added["id"])?, (text.to_owned(), kind));
-        }
-        Ok(Self { json, tokens })
+        let byte_level = steps(&json["pre_tokenizer"], "pretokenizers").any(|s| s["type"] == "ByteLevel");
+        let tokens = tokens(&json)?;
+        let mut out = Self { json, tokens, lost: Vec::new(), own: Vec::new(), byte_level };
+        let normalizers = out.normalizers()?;
+        out.own = if byte_level { out.byte_level(&normalizers)? } else { out.sentencepiece()? };
+        out.strips();
+        Ok(out)
     }
 
-    fn byte_level(&self) -> Result<Pairs> {
-        let name = cut_name(&self.json["normalizer"], &self.json["pre_tokenizer"])
-            .ok_or_else(|| unsupported("no GGUF runtime knows how it cuts text into words (`pre_tokenizer`)"))?;
+    /// The Unicode normalisers; a fault for others than a SentencePiece tokenizer's own.
+    fn normalizers(&mut self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for step in steps(&self.json["normalizer"], "normalizers") {
+            let spaces = step["pattern"]["String"] == " " && step["content"] == "▁" || step["prepend"] == "▁";
+            match kind(step) {
+                name if UNICODE.contains(&name) => found.push(name.to_owned()),
+                "Prepend" | "Replace" if spaces && !self.byte_level => {}
+                other => {
+                    let what = format!("its normalizer has the step {other}, which GGUF runtimes do not have");
+                    return Err(unsupported(&what));
+                }
+            }
+        }
+        if !found.is_empty() {
+            self.lost.push(format!(
+                "llama.cpp does not normalise text ({}): accents in two characters, ligatures, full-width letters and the like become other tokens than in training; normalise text before it goes in",
+                found.join(", ")
+            ));
+        }
+        Ok(found)
+    }
+
+    fn byte_level(&mut self, normalizers: &[String]) -> Result<Pairs> {
+        let normalizers: Vec<&str> = normalizers.iter().map(String::as_str).collect();
+        let ignore_merges = self.json["model"]["ignore_merges"] == true;
+        let cutting = cutting(&normalizers, &self.json["pre_tokenizer"], ignore_merges).ok_or_else(|| {
+            let whole = if ignore_merges { ", and keeps words that are tokens whole (`ignore_merges`)" } else { "" };
+            unsupported(&format!("no GGUF runtime knows how it cuts text into words (`pre_tokenizer`){whole}"))
+        })?;
+        self.lost.extend(cutting.differs.map(str::to_owned));
         let merges = self.merges()?.into_iter().map(|(l, r)| format!("{l} {r}")).collect();
         Ok(vec![
             pair("model", Value::Text("gpt2".to_owned())),
-            pair("pre", Value::Text(name.to_owned())),
+            pair("pre", Value::Text(cutting.name.to_owned())),
             pair("merges", Value::Texts(merges)),
         ])
     }
 
-    fn sentencepiece(&self) -> Result<Pairs> {
-        bail_if(self.json["model"]["byte_fallback"] != true, || {
+    fn sentencepiece(&mut self) -> Result<Pairs> {
+        let bytes = self.tokens.values().filter(|t| t.1 == BYTE).count();
+        bail_if(self.json["model"]["byte_fallback"] != true || bytes < 256, || {
             unsupported("it is neither byte-level nor falls back to bytes")
         })?;
-        let prefix = steps(&self.json["normalizer"], "normalizers").any(|s| s["type"] == "Prepend")
-            || steps(&self.json["pre_tokenizer"], "pretokenizers")
-                .any(|s| s["type"] == "Metaspace" && s["prepend_scheme"] != "never");
+        let mut prefix = steps(&self.json["normalizer"], "normalizers").any(|s| s["type"] == "Prepend");
+        for step in steps(&self.json["pre_tokenizer"].clone(), "pretokenizers") {
+            prefix |= self.metaspace(step)?;
+        }
+        self.merged_otherwise()?;
         let mut out =
             vec![pair("model", Value::Text("llama".to_owned())), pair("add_space_prefix", Value::Bool(prefix))];
         let unknown = self.tokens.iter().find(|(_, t)| t.1 == UNKNOWN).map(|(id, _)| *id as u32);
         out.extend(unknown.map(|id| pair("unknown_token_id", Value::U32(id))));
         Ok(out)
+    }
+
+    /// Whether a pre-tokenizer puts a space in front; a fault if it does more than that.
+    fn metaspace(&mut self, step: &Json) -> Result<bool> {
+        let replacement = step["replacement"].as_str().unwrap_or("▁");
+        bail_if(kind(step) != "Metaspace" || replacement != "▁", || {
+            unsupported(&format!("its pre-tokenizer has the step {}, which GGUF runtimes do not have", kind(step)))
+        })?;
+        let inner = |t: &(String, usize)| t.1 == NORMAL && t.0.chars().skip(1).any(|c| c == '▁');
+        let across = self.tokens.values().find(|t| inner(t)).map(|t| t.0.clone());
+        bail_if(step["split"] != false && across.is_some(), || {
+            let token = across.unwrap_or_default();
+            unsupported(&format!("it cuts text at spaces (`split`), so that llama.cpp alone would make {token:?}"))
+        })?;
+        // Files of before the scheme have a flag.
+        let scheme = if step["add_prefix_space"] == false { "never" } else { "always" };
+        let scheme = step["prepend_scheme"].as_str().unwrap_or(scheme);
+        if scheme != "never" {
+            self.lost.push("llama.cpp puts a space before a text that begins with one, too".to_owned());
+        }
+        if scheme == "first" {
+            self.lost.push("llama.cpp puts a space before the text after each special token, too".to_owned());
+        }
+        Ok(scheme != "never")
+    }
+
+    /// llama.cpp merges any two pieces that make a third; a tokenizer merges those that it lists.
+    fn merged_otherwise(&mut self) -> Result<()> {
+        let listed: HashSet<(&str, &str)> = self.merges()?.into_iter().collect();
+        let pieces: HashSet<&str> = self.tokens.values().filter(|t| t.1 == NORMAL).map(|t| t.0.as_str()).collect();
+        let cuts = |piece: &'_ &str| {
+            let cut = |(at, _)| piece.split_at(at);
+            let known = |c: &(&str, &str)| pieces.contains(c.0) && pieces.contains(c.1);
+            piece.char_indices().skip(1).map(cut).filter(known).filter(|c| !listed.contains(c)).count()
+        };
+        let (unlisted, listed): (usize, usize) = (pieces.iter().map(cuts).sum(), listed.len());
+        if unlisted > 0 {
+            self.lost.push(format!(
+                "llama.cpp merges any two pieces that make a third, {unlisted} ways more than the {listed} that the tokenizer lists: some words may become other tokens"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Added tokens that take the spaces beside them along do so in no GGUF runtime.
+    fn strips(&mut self) {
+        let takes = |t: &&Json| ["lstrip", "rstrip", "single_word"].iter().any(|key| t[key] == true);
+        let names = self.json["added_tokens"].as_array().into_iter().flatten().filter(takes);
+        let names: Vec<&str> = names.filter_map(|t| t["content"].as_str()).collect();
+        if let Some(first) = names.first() {
+            let more = if names.len() > 1 { format!(" and {} more tokens", names.len() - 1) } else { String::new() };
+            self.lost.push(format!("llama.cpp keeps the spaces beside `{first}`{more}, which the tokenizer takes along"));
+        }
     }
 
     /// The merges, best first; files list them as pairs or as `left right`.
@@ -139,11 +240,36 @@ impl Document {
         Some((0..vocab).map(score).collect())
     }
 
-    /// Whether the post-processor puts a special token in front.
-    fn adds_bos(&self) -> bool {
-        let first = steps(&self.json["post_processor"], "processors").find_map(|p| p["single"].as_array()?.first());
-        first.is_some_and(|step| step.get("SpecialToken").is_some())
+    /// Whether the post-processor puts a special token before a text, and after it.
+    fn ends(&self) -> [bool; 2] {
+        let single = steps(&self.json["post_processor"], "processors").find_map(|p| p["single"].as_array());
+        let special = |step: Option<&Json>| step.is_some_and(|step| step.get("SpecialToken").is_some());
+        single.map_or([false; 2], |steps| [special(steps.first()), special(steps.last())])
     }
+}
+
+/// Tokens by id, and each one's type.
+fn tokens(json: &Json) -> Result<BTreeMap<usize, (String, usize)>> {
+    let vocab = json["model"]["vocab"].as_object().ok_or_else(|| unsupported("it has no vocabulary"))?;
+    let id = |v: &Json| v.as_u64().map(|id| id as usize).ok_or_else(|| unsupported("an id is not a number"));
+    let mut tokens = BTreeMap::new();
+    for (token, value) in vocab {
+        let byte = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
+        tokens.insert(id(value)?, (token.clone(), if byte { BYTE } else { NORMAL }));
+    }
+    for added in json["added_tokens"].as_array().into_iter().flatten() {
+        let text = added["content"].as_str().ok_or_else(|| unsupported("an added token has no content"))?;
+        let kind = match json["model"]["unk_token"].as_str() {
+            Some(unknown) if unknown == text => UNKNOWN,
+            _ if added["special"] == true => CONTROL,
+            _ => USER_DEFINED,
+        };
+        tokens.insert(id(&added["id"])?, (text.to_owned(), kind));
+    }
+    let mut seen = HashSet::new();
+    let twice = tokens.values().find(|t| !seen.insert(t.0.as_str())).map(|t| t.0.clone());
+    bail_if(twice.is_some(), || unsupported(&format!("{:?} is two tokens", twice.unwrap_or_default())))?;
+    Ok(tokens)
 }
 
 #[cfg(test)]
@@ -155,32 +281,94 @@ mod tests {
         pairs.iter().find(|(k, _)| k.ends_with(&format!(".{name}"))).map(|p| &p.1)
     }
 
+    fn of(text: &Json, vocab: usize, eos: &[u32]) -> Pairs {
+        pairs(&Document::read(&text.to_string()).unwrap(), vocab, Some(0), eos)
+    }
+
+    /// `<unk>` is 0, the bytes 1 to 256, the pieces follow.
+    fn sentencepiece(normalizers: &[Json], pieces: &[&str], merges: &[[&str; 2]]) -> Json {
+        let bytes = (0..256).map(|b| format!("<0x{b:02X}>"));
+        let all = ["<unk>".to_owned()].into_iter().chain(bytes).chain(pieces.iter().map(|p| (*p).to_owned()));
+        let vocab: serde_json::Map<_, _> = all.zip(0..).map(|(token, id)| (token, json!(id))).collect();
+        json!({
+            "added_tokens": [{ "id": 0, "content": "<unk>", "special": true }, { "id": 262, "content": "<t>", "special": false }],
+            "normalizer": { "type": "Sequence", "normalizers": normalizers }, "pre_tokenizer": null,
+            "model": { "type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "vocab": vocab, "merges": merges },
+        })
+    }
+
+    fn prepend() -> Json {
+        json!({ "type": "Prepend", "prepend": "▁" })
+    }
+
     #[test]
     fn sentencepiece_pieces_score_by_the_rank_of_their_merge() {
-        let text = json!({
-            "added_tokens": [{ "id": 0, "content": "<unk>", "special": true }, { "id": 7, "content": "<t>", "special": false }],
-            "normalizer": { "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" }] },
-            "pre_tokenizer": null,
-            "model": { "type": "BPE", "unk_token": "<unk>", "byte_fallback": true,
-                "vocab": { "<unk>": 0, "<0x41>": 1, "a": 2, "b": 3, "ab": 4, "abb": 5 }, "merges": [["a", "b"], "ab b"] },
-        });
-        let out = pairs(&text.to_string(), 8, Some(0), &[1, 2]).unwrap();
-        let kinds = [UNKNOWN, BYTE, NORMAL, NORMAL, NORMAL, NORMAL, UNUSED, USER_DEFINED].map(|k| k as i32);
-        assert_eq!(value(&out, "token_type"), Some(&Value::I32s(kinds.to_vec())));
-        let scores = vec![0.0, 0.0, -4.0, -5.0, 0.0, -1.0, 0.0, 0.0];
-        assert_eq!(value(&out, "scores"), Some(&Value::F32s(scores)));
+        let mut text = sentencepiece(&[prepend()], &["a", "b", "ab", "abb"], &[["a", "b"], ["ab", "b"]]);
+        text["model"]["merges"][1] = json!("ab b");
+        let out = of(&text, 263, &[1, 2, 3, 4]);
+        let Some(Value::I32s(kinds)) = value(&out, "token_type") else { panic!("no types") };
+        assert_eq!((kinds[0], kinds[1], kinds[256]), (UNKNOWN as i32, BYTE as i32, BYTE as i32));
+        assert_eq!(kinds[257..], [NORMAL, NORMAL, NORMAL, NORMAL, UNUSED, USER_DEFINED].map(|k| k as i32));
+        let Some(Value::F32s(scores)) = value(&out, "scores") else { panic!("no scores") };
+        assert_eq!((scores[0], &scores[257..]), (0.0, &[-259.0, -260.0, 0.0, -1.0, 0.0, 0.0][..]));
         assert_eq!(value(&out, "add_space_prefix"), Some(&Value::Bool(true)));
-        assert_eq!(value(&out, "eot_token_id"), Some(&Value::U32(2)));
-        assert_eq!(value(&out, "add_bos_token"), Some(&Value::Bool(false)));
+        assert_eq!((value(&out, "eot_token_id"), value(&out, "eom_token_id")), (Some(&Value::U32(2)), Some(&Value::U32(3))));
+        assert_eq!((value(&out, "add_bos_token"), value(&out, "add_eos_token")), (Some(&Value::Bool(false)), None));
+    }
+
+    #[test]
+    fn what_runtimes_do_otherwise_is_said() {
+        let lost = |text: &Json| Document::read(&text.to_string()).unwrap().lost.join("; ");
+        let merges = [["a", "b"], ["ab", "b"]];
+        assert_eq!(lost(&sentencepiece(&[prepend()], &["a", "b", "ab", "abb"], &merges)), "");
+        let nfkc = json!({ "type": "NFKC" });
+        assert!(lost(&sentencepiece(&[nfkc, prepend()], &["a"], &[])).contains("does not normalise text (NFKC)"));
+        let other = lost(&sentencepiece(&[prepend()], &["a", "b", "ab", "bb", "abb"], &[["a", "b"], ["ab", "b"]]));
+        assert!(other.contains("2 ways more than the 2"), "{other}");
+        let mut metaspace = sentencepiece(&[], &["a"], &[]);
+        metaspace["pre_tokenizer"] = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "first" });
+        assert!(lost(&metaspace).contains("after each special token"));
+        metaspace["added_tokens"][1]["rstrip"] = json!(true);
+        assert!(lost(&metaspace).contains("beside `<t>`"));
+    }
+
+    #[test]
+    fn texts_that_end_by_themselves_are_written_so() {
+        let mut text = sentencepiece(&[prepend()], &["a"], &[]);
+        let special = json!({ "SpecialToken": { "id": "<unk>", "type_id": 0 } });
+        let single = [special.clone(), json!({ "Sequence": { "id": "A", "type_id": 0 } }), special];
+        text["post_processor"] = json!({ "type": "TemplateProcessing", "single": single });
+        let out = of(&text, 258, &[400]);
+        assert_eq!((value(&out, "add_bos_token"), value(&out, "add_eos_token")), (Some(&Value::Bool(true)), Some(&Value::Bool(true))));
+        assert_eq!(value(&out, "eos_token_id"), None, "no such row");
     }
 
     #[test]
     fn tokenizers_without_a_home_are_refused_with_the_reason() {
-        let refusal = |text: Json| pairs(&text.to_string(), 4, None, &[]).unwrap_err().to_string();
-        assert!(refusal(json!({ "model": { "type": "WordPiece" } })).contains("its model is WordPiece"));
+        let refusal = |text: Json| Document::read(&text.to_string()).err().unwrap().to_string();
+        for model in ["WordPiece", "Unigram", "WordLevel"] {
+            assert!(refusal(json!({ "model": { "type": model } })).contains(&format!("its model is {model}")));
+        }
         assert!(refusal(json!({ "model": { "vocab": {}, "merges": [] } })).contains("falls back to bytes"));
         let cut = json!({ "type": "ByteLevel", "add_prefix_space": true, "use_regex": true });
         let text = json!({ "pre_tokenizer": cut, "model": { "vocab": {}, "merges": [] } });
         assert!(refusal(text).contains("cuts text into words"));
+        for step in [json!({ "type": "Lowercase" }), json!({ "type": "Strip" }), json!({ "type": "Prepend", "prepend": "x" })] {
+            let name = step["type"].as_str().unwrap().to_owned();
+            let words = refusal(sentencepiece(&[step], &["a"], &[]));
+            assert!(words.contains(&format!("normalizer has the step {name}")), "{words}");
+        }
+        let mut split = sentencepiece(&[], &["▁", "▁▁"], &[["▁", "▁"]]);
+        split["pre_tokenizer"] = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always" });
+        assert!(refusal(split).contains("cuts text at spaces"));
+        let mut digits = sentencepiece(&[], &["a"], &[]);
+        digits["pre_tokenizer"] = json!({ "type": "Digits", "individual_digits": true });
+        assert!(refusal(digits).contains("the step Digits"));
+        let mut twice = sentencepiece(&[], &["a"], &[]);
+        twice["added_tokens"][1]["content"] = json!("a");
+        assert!(refusal(twice).contains("\"a\" is two tokens"));
+        let mut suffix = sentencepiece(&[], &["a"], &[]);
+        suffix["model"]["end_of_word_suffix"] = json!("</w>");
+        assert!(refusal(suffix).contains("`end_of_word_suffix`"));
     }
 }

@@ -1,5 +1,5 @@
-//! Digests of the sources of all stage crates, as `src/sources.rs` needs them: what is compiled, without comments, blank lines
-//! and tests.
+//! Digests of the sources of all stage crates, as `src/sources.rs` needs them: what is compiled, without comments, blank
+//! lines and tests.
 #![allow(clippy::print_stdout, reason = "cargo reads it")]
 
 use std::{

@@ -106,7 +106,8 @@ pub(crate) struct Pipeline {
     /// Pipeline file.
     #[arg(value_name = "PIPELINE.yaml", value_parser = path())]
     pub(crate) file: PathBuf,
-    /// Override: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME or defaults.seed=NUMBER.
+    /// Override: STAGE.with.PARAM=VALUE, STAGE.use=NAME, STAGE.in.PORT=NAME or defaults.seed=NUMBER. A value is YAML; where
+    /// YAML would drop a part of it or cannot read it, and where the parameter takes text, it is the text as typed.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
 }

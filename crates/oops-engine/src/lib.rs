@@ -4,6 +4,7 @@ mod events;
 mod explain;
 mod key;
 mod limits;
+mod log;
 mod make;
 mod needs;
 mod plan;

@@ -7,16 +7,16 @@ use std::{
 
 use oops_core::{Digest, Fault, Result, bail_if};
 use oops_stage::Needs;
-use oops_store::{Provenance, RunLog, RunOutcome};
+use oops_store::RunLog;
 
 use crate::{
     Event, Reason, Resolved, Session,
+    log::log,
     needs::needs,
-    provenance::provenance,
     resolve::{Action, Results},
     schedule::Failures,
     selection::Selected,
-    warnings::{strict, warnings},
+    warnings::{other_source, strict, warnings},
 };
 
 /// What a walk did. Only stages that were allowed to run are counted; all lists have inputs first.
@@ -187,21 +187,10 @@ impl<'a> Walk<'a> {
             self.session.observer.event(&Event::Cached { instance: &self.session.graph.nodes[i].name });
         }
         found.record.warnings.iter().for_each(|message| self.warn(i, message));
-        if cfg!(debug_assertions) {
-            self.compare_source(i, &found);
+        if let Some(message) = other_source(self.session.graph.nodes[i].stage, &found.record) {
+            self.warn(i, &message);
         }
         self.results.insert(i, found);
-    }
-
-    /// Development builds tell of results that another source of the stage made under the same version.
-    fn compare_source(&self, i: usize, found: &Resolved) {
-        let stage = self.session.graph.nodes[i].stage;
-        let then = found.record.provenance.source.as_deref();
-        let Some((now, then)) = stage.revision().zip(then).filter(|(now, then)| !now.gives_bytes_of(then)) else {
-            return;
-        };
-        let (name, version, now) = (stage.name(), stage.version(), &now.digest);
-        self.warn(i, &format!("made by another source of {name} ({then}, now {now}) of the same version {version}: raise VERSION if the bytes differ, else say so with `cargo xtask same-bytes`; --force makes it again"));
     }
 
     /// A result that this walk made.
@@ -286,27 +275,4 @@ impl<'a> Walk<'a> {
         log(session, last, overrides, &outcome);
         outcome
     }
-}
-
-/// Writes down what the instances resolved to and how the walk went; instances that it did not need keep what `last` says.
-/// A store that cannot be written has failed before, where it matters.
-fn log(session: Session<'_>, last: Option<RunLog>, overrides: &[String], outcome: &Outcome) {
-    let Session { graph, store, .. } = session;
-    let Provenance { program, revision, .. } = provenance(graph.base());
-    let mut keys = last.map(|l| l.keys).unwrap_or_default();
-    keys.retain(|name, _| graph.nodes.iter().any(|n| n.name == *name));
-    keys.extend(outcome.results.iter().map(|(&i, r)| (graph.nodes[i].name.clone(), r.key)));
-    // All results that it used, also those that it was not allowed to make.
-    let used = outcome.results.keys().map(|&i| graph.nodes[i].name.clone());
-    let logged = RunOutcome {
-        executed: outcome.executed.clone(),
-        cached: used.filter(|name| !outcome.executed.contains(name)).collect(),
-        failed: outcome.failed.iter().map(|(name, fault)| (name.clone(), fault.what().to_owned())).collect(),
-        warnings: outcome.warnings.clone(),
-        wall_s: outcome.wall_s,
-        program,
-        revision,
-    };
-    let (pipeline, overrides) = (graph.file.clone(), overrides.to_vec());
-    let _ = store.log_run(&RunLog { pipeline, overrides, keys, outcome: Some(logged) });
 }

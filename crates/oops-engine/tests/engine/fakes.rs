@@ -17,15 +17,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-const FILE: &str = "number.txt";
+use crate::warnings::Warn;
 
-fn number(artifact: &Artifact) -> Result<i64> {
+pub(crate) const FILE: &str = "number.txt";
+
+pub(crate) fn number(artifact: &Artifact) -> Result<i64> {
     let path = artifact.path(FILE)?;
     let text = fs::read_to_string(path).map_err(|e| Fault::reading(path, &e))?;
     text.trim().parse().map_err(|_| Fault::data("not a number").at(path.display()))
 }
 
-fn put(cx: &Cx<'_>, name: &str, number: i64) -> Result<()> {
+pub(crate) fn put(cx: &Cx<'_>, name: &str, number: i64) -> Result<()> {
     cx.work.write(name, |p| fs::write(p, format!("{number}\n")).map_err(|e| Fault::writing(p, &e)))
 }
 
@@ -166,34 +168,6 @@ impl Stage for Slow {
             }
         }
         put(cx, FILE, start)
-    }
-}
-
-/// Hands a number on and warns, when it is checked and while it runs, of what it is told.
-pub(crate) struct Warn;
-
-#[derive(Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct WarnParams {
-    check: Option<String>,
-    run: Option<String>,
-}
-
-impl Stage for Warn {
-    type Params = WarnParams;
-    const NAME: &'static str = "test.warn";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "a number with a warning";
-    const INPUTS: &'static [Port] = &[Port::one("number", Kind::Tokens)];
-    const OUTPUT: Kind = Kind::Tokens;
-
-    fn check(params: &WarnParams, _: &PortFacts, _: &[Source]) -> Result<Facts> {
-        Ok(Facts { warnings: params.check.iter().cloned().collect(), ..Facts::default() })
-    }
-
-    fn run(params: &WarnParams, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
-        params.run.iter().for_each(|message| cx.warn(message.as_str()));
-        put(cx, FILE, number(inputs.one("number")?)?)
     }
 }
 

@@ -1,9 +1,42 @@
 //! Warnings of stages: told while they run and again at every hit, kept in records, and errors where they should be.
 
+use oops_artifact::Kind;
+use oops_core::Result;
 use oops_engine::Selection;
+use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage};
 use oops_store::Lookup;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::fakes::Bench;
+use crate::fakes::{Bench, FILE, number, put};
+
+/// Hands a number on and warns, when it is checked and while it runs, of what it is told.
+pub(crate) struct Warn;
+
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WarnParams {
+    check: Option<String>,
+    run: Option<String>,
+}
+
+impl Stage for Warn {
+    type Params = WarnParams;
+    const NAME: &'static str = "test.warn";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "a number with a warning";
+    const INPUTS: &'static [Port] = &[Port::one("number", Kind::Tokens)];
+    const OUTPUT: Kind = Kind::Tokens;
+
+    fn check(params: &WarnParams, _: &PortFacts, _: &[Source]) -> Result<Facts> {
+        Ok(Facts { warnings: params.check.iter().cloned().collect(), ..Facts::default() })
+    }
+
+    fn run(params: &WarnParams, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {
+        params.run.iter().for_each(|message| cx.warn(message.as_str()));
+        put(cx, FILE, number(inputs.one("number")?)?)
+    }
+}
 
 const PIPELINE: &str = "
 version: 1

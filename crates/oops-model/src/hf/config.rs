@@ -77,9 +77,9 @@ fn refuse(keys: Keys<'_>) -> Result<()> {
     })
 }
 
-/// Whether the file is written by our exports, for code of ours or with widths of ours.
+/// Whether the file is written by us: for code of ours, or with a key of ours.
 fn is_ours(keys: Keys<'_>) -> bool {
-    keys.get("block_widths").is_some() || keys.get("base_model_type").is_some()
+    ["block_widths", "base_model_type", super::biases::KEY].iter().any(|k| keys.get(k).is_some())
 }
 
 fn norm_eps(keys: Keys<'_>) -> Result<f64> {

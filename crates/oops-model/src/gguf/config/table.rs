@@ -31,13 +31,11 @@ const READ: [&str; 18] = [
 ];
 
 /// Without influence: the embedding tells its own rows; the rest is read only where there are experts, or YaRN (which is
-/// refused by its type), or to build prompts.
-const IDLE: [&str; 10] = [
+/// refused by its type and by its extrapolation), or by programs around the model.
+const IDLE: [&str; 8] = [
     "vocab_size",
     "expert_used_count",
     "rope.scaling.finetuned",
-    "rope.scaling.yarn_ext_factor",
-    "rope.scaling.yarn_attn_factor",
     "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow",
     "rope.scaling.yarn_log_multiplier",
@@ -45,8 +43,17 @@ const IDLE: [&str; 10] = [
     "pooling_type",
 ];
 
-/// Would change the function: refused unless 0, which means "not there".
-const ONLY_ZERO: [&str; 22] = [
+/// llama.cpp multiplies turned queries and keys by it whatever the kind of scaling: refused unless 1.
+const ONLY_ONE: &str = "rope.scaling.yarn_attn_factor";
+
+/// Would change the function: refused unless 0 or false, which mean "not there".
+const ONLY_ZERO: [&str; 28] = [
+    "use_parallel_residual",
+    "hidden_activation",
+    "num_loops",
+    "attention.value_scale",
+    "rope.scaling.alpha",
+    "rope.scaling.yarn_ext_factor",
     "attn_logit_softcapping",
     "final_logit_softcapping",
     "router_logit_softcapping",
@@ -82,8 +89,10 @@ pub(super) fn check(m: &Metadata, arch: &str, warnings: &mut Vec<String>) -> Res
     let mut unknown = Vec::new();
     for key in m.keys() {
         let Some(name) = key.strip_prefix(arch).and_then(|k| k.strip_prefix('.')) else { continue };
-        if ONLY_ZERO.contains(&name) {
-            refuse_unless_zero(m, key)?;
+        if name == ONLY_ONE {
+            refuse_unless(m, key, 1.0)?;
+        } else if ONLY_ZERO.contains(&name) {
+            refuse_unless(m, key, 0.0)?;
         } else if name != "attention.causal" && !READ.contains(&name) && !IDLE.contains(&name) {
             unknown.push(format!("`{key}`"));
         }
@@ -94,12 +103,12 @@ pub(super) fn check(m: &Metadata, arch: &str, warnings: &mut Vec<String>) -> Res
     Ok(())
 }
 
-fn refuse_unless_zero(m: &Metadata, key: &str) -> Result<()> {
-    let zero = m.float(key).ok().flatten() == Some(0.0);
-    bail_if(!zero, || {
+fn refuse_unless(m: &Metadata, key: &str, harmless: f64) -> Result<()> {
+    let number = m.float(key).ok().flatten().or(m.boolean(key).ok().flatten().map(|b| f64::from(u8::from(b))));
+    bail_if(number != Some(harmless), || {
         Fault::data("the key changes the function and is not supported")
             .at(format!("metadata `{key}`"))
-            .help("models of this architecture are supported without it, or with 0")
+            .help(format!("models of this architecture are supported without it, or with {harmless}"))
     })
 }
 
@@ -123,9 +132,13 @@ mod tests {
         assert!(said(Gguf::new().boolean("llama.attention.causal", true)).unwrap().is_empty());
         assert!(said(Gguf::new().unsigned("llama.flavour", 1)).unwrap()[0].contains("`llama.flavour`"));
         assert!(said(Gguf::new().float("llama.logit_scale", 0.0)).unwrap().is_empty());
+        assert!(said(Gguf::new().boolean("llama.use_parallel_residual", false)).unwrap().is_empty());
+        assert!(said(Gguf::new().float("llama.rope.scaling.yarn_attn_factor", 1.0)).unwrap().is_empty());
         for g in [
             Gguf::new().boolean("llama.attention.causal", false),
             Gguf::new().float("llama.logit_scale", 0.5),
+            Gguf::new().float("llama.rope.scaling.yarn_attn_factor", 0.5),
+            Gguf::new().boolean("llama.use_parallel_residual", true),
             Gguf::new().integers("llama.rope.dimension_sections", &[1, 2]),
         ] {
             let fault = said(g).unwrap_err().to_string();

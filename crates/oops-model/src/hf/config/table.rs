@@ -143,7 +143,7 @@ pub(super) const TABLE: &[(&[Family], Rule, &[&str])] = &[
     ),
     (ALL, Only(&["null", "\"silu\"", "\"swish\""]), &["hidden_activation"]),
     // Our own.
-    (ALL, Read, &["block_widths", "base_model_type"]),
+    (ALL, Read, &["block_widths", "base_model_type", "biases"]),
     (ALL, Idle, &["block_configs"]),
     // Training, files, classes, other tasks, ways to compute the same.
     (

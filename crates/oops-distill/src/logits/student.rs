@@ -147,9 +147,10 @@ mod tests {
         let (loss, gradients) = student.gradients(&sequences, &teacher).unwrap();
         let mean = || {
             let blocks = student.snapshot(&DType::F32).unwrap();
-            let of =
-                |ids, start| student.divergence(&blocks, ids, &teacher.narrow(0, start, ids.len()).unwrap()).unwrap();
-            let of = |ids: &[u32], start| -> f64 { of(ids, start).iter().sum() };
+            let of = |ids: &[u32], start: usize| -> f64 {
+                let teacher = teacher.narrow(0, start, ids.len()).unwrap();
+                student.divergence(&blocks, ids, &teacher).unwrap().iter().sum()
+            };
             (of(sequences[0], 0) + of(sequences[1], 8)) / 20.0
         };
         assert!((loss - mean()).abs() < 1e-6 * loss);

@@ -51,7 +51,7 @@ struct Refined {
     site: Site,
     /// Relative errors of the repaired module before and after, on the tokens that the swaps were chosen on.
     error_fit: [f64; 2],
-    /// The same on held-out tokens; `None` if calibration held none out.
+    /// The same on held-out tokens; `None` if no token may judge, and then nothing changes places.
     error_heldout: Option<[f64; 2]>,
     /// Accepted swaps; 0 if the guard threw them away.
     swaps: usize,
@@ -64,7 +64,7 @@ pub(crate) struct Refine;
 impl Stage for Refine {
     type Params = Params;
     const NAME: &'static str = "select.refine";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "exchanges kept and removed units of a plan while the repaired error falls";
     const INPUTS: &'static [Port] = &[
         Port::one("model", Kind::Model),
@@ -114,6 +114,14 @@ impl Stage for Refine {
                 }
             }
             cx.progress.advance(1);
+        }
+        let unjudged = reports.iter().filter(|r: &&Refined| r.error_heldout.is_none()).count();
+        if unjudged > 0 {
+            cx.warn(format!(
+                "{unjudged} of {} modules keep the plan that came in: nothing can judge an exchange, since too few held-out \
+                 tokens are in no fitted sequence; use more calibration text",
+                reports.len()
+            ));
         }
         plan.check(dims)?;
         publish(source, &plan, &reports, cx)
@@ -168,7 +176,7 @@ impl Module<'_> {
             exchange(&linear, &groups, &kept, &fixed, ExchangeOptions { lambda: p.damping, step, rounds: p.rounds })?;
         let choices = [channels(&kept), channels(&found.kept)];
         let (error_fit, error_heldout) = self.judge(site, &linear, &choices, p.damping)?;
-        let helps = error_heldout.is_none_or(|[before, after]| after < before);
+        let helps = error_heldout.is_some_and(|[before, after]| after < before);
         let exchanged = found.kept.iter().filter(|u| kept.binary_search(u).is_err()).count();
         let (swaps, exchanged) = if helps { (found.errors.len() - 1, exchanged) } else { (0, 0) };
         if helps {

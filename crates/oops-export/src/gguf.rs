@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn what_llama_cpp_does_otherwise_is_known_before_any_work() {
         let check = |gguf_losses| {
-            let form = Some(Form { head_norms: false, output_biases: false, tokenizer: true, gguf_losses });
+            let form = Some(Form { head_norms: false, output_biases: false, tokenizer: true, context: 64, gguf_losses });
             let facts = Facts { form, ..Facts::default() };
             Gguf::check(&Params::default(), &PortFacts(BTreeMap::from([("model".to_owned(), vec![facts])])), &[])
         };

@@ -81,7 +81,7 @@ fn what_cannot_be_continued_says_why() {
     let long = "Tom had ".repeat(600);
     let cases: [(&[&str], i32, &str); 9] = [
         (&["nowhere"], 3, "a pipeline file and a stage"),
-        (&[&data()], 3, "neither config.json nor a .gguf file"),
+        (&[&data()], 3, "give one of them: model"),
         (&[pipeline], 2, "needs the stage"),
         (&[pipeline, "size"], 2, "`size` makes metrics"),
         (&[pipeline, "dens"], 2, "did you mean `dense`"),

@@ -82,7 +82,8 @@ fn a_chat_survives_a_gguf_file_and_what_is_pruned_from_it() {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(file.path(), to).unwrap();
     }
-    let template = "{{ bos_token }}{% generation %}{{ messages[0]['content'] | trim }}{% endgeneration %} said{{ eos_token }}";
+    let template =
+        "{{ bos_token }}{% generation %}{{ messages[0]['content'] | trim }}{% endgeneration %} said{{ eos_token }}";
     place.write("chat/chat_template.jinja", template);
     place.write(
         "gguf.yaml",

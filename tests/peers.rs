@@ -208,7 +208,8 @@ fn transformers_and_onnx_runtime_give_the_models_logits_on_text() {
     let test = "transformers_and_onnx_runtime_give_the_models_logits_on_text";
     let Some(python) = python(test, &["torch", "transformers", "onnxruntime"]) else { return };
     for kind in KINDS {
-        let stages = [("hf", "export.hf", ""), ("genai", "export.onnx", ""), ("portable", "export.onnx", "form: portable")];
+        let stages =
+            [("hf", "export.hf", ""), ("genai", "export.onnx", ""), ("portable", "export.onnx", "form: portable")];
         for (said, stage) in logits_of(&python, kind, &stages).iter().zip(stages) {
             eprintln!("{kind}, {}: {said}", stage.0);
             assert!(said["longest"].as_u64() >= Some(200) && said["notes"] == serde_json::json!([]), "{kind}: {said}");

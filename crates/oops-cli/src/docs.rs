@@ -66,7 +66,7 @@ pub(crate) fn doc(stage: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::registry;
+    use crate::sources::registry;
 
     #[test]
     fn every_stage_has_its_own_doc() {

@@ -1,12 +1,9 @@
 //! All stages of this binary: the one list that a new stage crate is added to.
 
-use oops_core::Result;
-use oops_stage::{AnyStage, Registry};
+use oops_stage::AnyStage;
 
-use crate::sources;
-
-/// Collects the stages, each with the source that it was compiled from.
-pub(crate) fn registry() -> Result<Registry> {
+/// The stages of all crates.
+pub(crate) fn stages() -> impl Iterator<Item = Box<dyn AnyStage>> {
     let crates = [
         oops_source::stages(),
         oops_calibrate::stages(),
@@ -18,11 +15,5 @@ pub(crate) fn registry() -> Result<Registry> {
         oops_export::stages(),
         oops_report::stages(),
     ];
-    let sourced = |mut stage: Box<dyn AnyStage>| {
-        if let Some(revision) = sources::revision(stage.name(), stage.version()) {
-            stage.set_revision(revision);
-        }
-        stage
-    };
-    Registry::new(crates.into_iter().flatten().map(sourced))
+    crates.into_iter().flatten()
 }

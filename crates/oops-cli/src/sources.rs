@@ -8,10 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use oops_stage::Revision;
+use oops_core::Result;
+use oops_stage::{AnyStage, Registry, Revision};
 use serde::{Deserialize, Serialize};
 
-use crate::docs;
+use crate::{docs, registry::stages};
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
@@ -30,8 +31,19 @@ fn recorded() -> BTreeMap<String, Version> {
     serde_json::from_str(RECORDED).unwrap_or_default()
 }
 
+/// All stages, each with the source that it was compiled from.
+pub(crate) fn registry() -> Result<Registry> {
+    let sourced = |mut stage: Box<dyn AnyStage>| {
+        if let Some(revision) = revision(stage.name(), stage.version()) {
+            stage.set_revision(revision);
+        }
+        stage
+    };
+    Registry::new(stages().map(sourced))
+}
+
 /// The source of a stage of this version.
-pub(crate) fn revision(stage: &str, version: u32) -> Option<Revision> {
+fn revision(stage: &str, version: u32) -> Option<Revision> {
     let digest = digest(stage)?;
     let same = recorded().remove(stage).filter(|r| r.version == version).map(|r| r.sources).unwrap_or_default();
     Some(Revision { digest, same })
@@ -62,7 +74,6 @@ fn owns(path: &str, file: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::registry;
 
     /// Set by `cargo xtask same-bytes`.
     const WRITE: &str = "OOPS_SAME_BYTES";

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use candle_core::{Device, Tensor};
 use oops_artifact::{Artifact, Kind, TokenSet};
-use oops_core::{BlockDims, Digest, Fault, ModelDims, Rng};
+use oops_core::{BlockDims, Fault, ModelDims, Rng};
 use oops_model::{
     Block, DType, Family, Linear, ModelConfig, Rope, RopeScaling, block_file, hf_config_with_biases, hf_index,
     shard_contents, write_block, write_outer,

@@ -130,7 +130,8 @@ fn proof(out: &mut String, c: &Comparison) {
     }
     if !c.other_tokens.is_empty() {
         let texts: Vec<String> = c.other_tokens.iter().map(|t| format!("{t:?}")).collect();
-        let _ = write!(text, " Of these texts the target makes other tokens, for the reasons above: {}.", texts.join("; "));
+        let _ =
+            write!(text, " Of these texts the target makes other tokens, for the reasons above: {}.", texts.join("; "));
     }
     let _ = writeln!(out, "{text}");
 }

@@ -62,9 +62,9 @@ impl Stage for Gguf {
                 Fault::config("no GGUF architecture holds a model that normalises heads (Qwen3) with other widths in each block")
                     .help("use select.uniform with `targets: [gguf, hf]`, which cuts every block alike, or export.onnx or export.hf")
             })?;
-            warnings = form.gguf_losses.map_err(|why| {
-                Fault::config(why).help("export.hf and export.onnx take this tokenizer as it is")
-            })?;
+            warnings = form
+                .gguf_losses
+                .map_err(|why| Fault::config(why).help("export.hf and export.onnx take this tokenizer as it is"))?;
         }
         Ok(Facts { warnings, ..Facts::default() })
     }
@@ -91,7 +91,8 @@ impl Stage for Gguf {
         let back = Checkpoint::open_as_llama_cpp(&cx.work.path(FILE))?;
         let other_tokens = proof.other_tokens(&back.tokenizer()?, &target.lost)?;
         let allowed = tolerance(&stored(params.format));
-        let compared = proof.compare("oops's own GGUF reader, as llama.cpp reads the file", &proof.run(&back)?, allowed)?;
+        let compared =
+            proof.compare("oops's own GGUF reader, as llama.cpp reads the file", &proof.run(&back)?, allowed)?;
         let comparison = Comparison { other_tokens, notes: target.lost.clone(), ..compared };
         work.finish(cx, &card(&target, params), &comparison)
     }
@@ -151,7 +152,8 @@ mod tests {
     #[test]
     fn what_llama_cpp_does_otherwise_is_known_before_any_work() {
         let check = |gguf_losses| {
-            let form = Some(Form { head_norms: false, output_biases: false, tokenizer: true, gguf_losses });
+            let form =
+                Some(Form { head_norms: false, output_biases: false, tokenizer: true, context: 64, gguf_losses });
             let facts = Facts { form, ..Facts::default() };
             Gguf::check(&Params::default(), &PortFacts(BTreeMap::from([("model".to_owned(), vec![facts])])), &[])
         };

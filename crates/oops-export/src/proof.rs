@@ -123,7 +123,8 @@ impl Proof {
             }
             bail_if(prompt.plain || lost.is_empty(), || {
                 let what = format!("{text:?} has the tokens {after:?} after the export, {:?} before", prompt.ids);
-                Fault::numerical(what).help("the target cannot hold this tokenizer: please report it with the model's tokenizer.json")
+                Fault::numerical(what)
+                    .help("the target cannot hold this tokenizer: please report it with the model's tokenizer.json")
             })?;
             out.push(text.clone());
         }
@@ -192,7 +193,9 @@ impl Comparison {
     fn judged(self) -> Result<Self> {
         if let Some((t, difference)) = self.tolerance.zip(self.max_abs_difference) {
             bail_if(difference > t, || {
-                let what = format!("the export's logits differ from the model's by up to {difference:.2e}; {t:.2e} is allowed");
+                let what = format!(
+                    "the export's logits differ from the model's by up to {difference:.2e}; {t:.2e} is allowed"
+                );
                 Fault::numerical(what).help("this is a bug of the exporter: please report it with the pipeline file")
             })?;
         }

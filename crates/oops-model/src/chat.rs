@@ -84,7 +84,11 @@ fn without_generation_tags(template: &str) -> Cow<'_, str> {
             "endgeneration" => "endif",
             other => other,
         };
-        if plain == word { out.push_str(inside) } else { out.push_str(&inside.replacen(word, plain, 1)) }
+        if plain == word {
+            out.push_str(inside)
+        } else {
+            out.push_str(&inside.replacen(word, plain, 1))
+        }
         out.push_str("%}");
         rest = after;
     }
@@ -188,7 +192,8 @@ mod tests {
     /// As `json.dumps` of Python 3 writes them.
     #[test]
     fn json_is_pythons() {
-        let call = |filter: &str| rendered(&format!("{{{{ {{'a': [1, '<é\\'>'], 'b': none}} | {filter} }}}}"), "").unwrap();
+        let call =
+            |filter: &str| rendered(&format!("{{{{ {{'a': [1, '<é\\'>'], 'b': none}} | {filter} }}}}"), "").unwrap();
         assert_eq!(call("tojson"), r#"{"a": [1, "<é'>"], "b": null}"#);
         assert_eq!(call("tojson(indent=1)"), "{\n \"a\": [\n  1,\n  \"<é'>\"\n ],\n \"b\": null\n}");
     }

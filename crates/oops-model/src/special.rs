@@ -75,12 +75,21 @@ impl Special {
             None => {}
         }
         let mut seen = Vec::new();
-        config.eos.retain(|e| !seen.contains(e) && { seen.push(*e); true });
+        config.eos.retain(|e| {
+            !seen.contains(e) && {
+                seen.push(*e);
+                true
+            }
+        });
         config
     }
 
     /// The spellings of a model whose file has ids only (GGUF).
-    pub(crate) fn of_ids(config: &ModelConfig, adds: [Option<bool>; 2], spelled: &dyn Fn(u32) -> Option<String>) -> Self {
+    pub(crate) fn of_ids(
+        config: &ModelConfig,
+        adds: [Option<bool>; 2],
+        spelled: &dyn Fn(u32) -> Option<String>,
+    ) -> Self {
         let named = [("bos_token", config.bos), ("eos_token", config.eos.first().copied())];
         let texts = named.into_iter().filter_map(|(name, id)| Some((name.to_owned(), spelled(id?)?))).collect();
         Self { texts, adds, stated: true }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use candle_core::{Device, Tensor};
 use oops_artifact::{Artifact, Kind, PlanInfo, TokenSet, write_plan};
-use oops_core::{BlockDims, Digest, Fault, ModelDims, Plan, Rng};
+use oops_core::{BlockDims, Fault, ModelDims, Plan, Rng};
 use oops_linalg::{Gram, reconstruction_error};
 use oops_model::{
     Block, DType, Family, Linear, ModelConfig, Rope, RopeScaling, block_file, hf_config_with_biases, hf_index,

@@ -8,12 +8,13 @@ use std::{fs, path::PathBuf};
 
 use oops_core::Class;
 use oops_pipeline::Graph;
+use oops_stage::Registry;
 
 use crate::{Target, folder, workspace};
 
 /// Law: a graph, or problems of class config or data with a text.
 pub(crate) fn target() -> Target {
-    let registry = registry::registry().expect("no stage twice");
+    let registry = Registry::new(registry::stages()).expect("no stage twice");
     let dir = folder();
     let file = dir.path().join("p.yaml");
     Target::new(dir, corpus(), move |_, bytes| {

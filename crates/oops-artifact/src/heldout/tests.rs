@@ -1,26 +1,15 @@
 //! Cases of leaked tokens by hand, and random windows against a plain search.
 
-use oops_core::{Digest, Rng};
+use oops_core::Rng;
 
 use super::*;
-use crate::TokensInfo;
 
 /// A token set; `parts` are offset and sequence.
 fn set(bos: bool, parts: Vec<(u64, Vec<u32>)>) -> TokenSet {
     let (offsets, sequences): (Vec<u64>, Vec<Vec<u32>>) = parts.into_iter().unzip();
-    let tokens = sequences.iter().map(Vec::len).sum();
-    let info = TokensInfo {
-        text: "t".into(),
-        text_digest: Digest::of(b"t"),
-        documents: 1,
-        text_tokens: tokens,
-        bos,
-        packing: "random".into(),
-        sequences: sequences.len(),
-        tokens,
-        vocab: 1 << 20,
-    };
-    TokenSet { info, sequences, offsets }
+    let mut set = TokenSet { offsets, ..TokenSet::of(sequences, 1 << 20) };
+    (set.info.bos, set.info.packing) = (bos, "random".into());
+    set
 }
 
 /// Whether each token of the last sequence, the only one that is held out, is unleaked.

@@ -8,7 +8,7 @@ use std::{
 
 use candle_core::Tensor;
 use oops_artifact::{Artifact, Kind, TokenSet};
-use oops_core::{BlockDims, Digest, ModelDims, Result, Rng, Site, UnitKind};
+use oops_core::{BlockDims, ModelDims, Result, Rng, Site, UnitKind};
 use oops_model::{
     Block, Checkpoint, ComputeDtype, DType, Decoder, Family, Linear, ModelConfig, Rope, RopeScaling, StreamDtype,
     hf_config_with_biases, hf_index, matrix, shard_contents, vector, with_values, write_block, write_outer,

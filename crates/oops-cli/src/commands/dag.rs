@@ -65,7 +65,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::registry::registry;
+    use crate::sources::registry;
 
     #[test]
     fn every_pipeline_that_ships_loads_and_can_be_drawn() {

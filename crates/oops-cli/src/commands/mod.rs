@@ -23,7 +23,7 @@ mod verify;
 use crate::{
     args::{Cli, Command},
     open::Answer,
-    registry::registry,
+    sources::registry,
 };
 
 /// Runs the command and returns its exit code.

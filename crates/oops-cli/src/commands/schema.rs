@@ -54,7 +54,7 @@ fn text(value: &Value) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::registry;
+    use crate::sources::registry;
 
     #[test]
     fn the_stored_schemas_are_those_of_the_stages() {

@@ -186,7 +186,7 @@ fn type_of(property: &Value, schema: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::registry;
+    use crate::sources::registry;
 
     #[test]
     fn every_parameter_of_every_stage_is_documented() {

@@ -149,18 +149,22 @@ impl Plan {
         let trust = match self.form {
             Form::Remote => {
                 notes.push(
-                    "`modeling_oops.py` (about 60 lines) gives every block its own widths: read it before you trust it".to_owned(),
+                    "`modeling_oops.py` (about 60 lines) gives every block its own widths: read it before you trust it"
+                        .to_owned(),
                 );
                 ", trust_remote_code=True"
             }
             _ => "",
         };
         if self.form == Form::Padded {
-            notes.push("every block is padded with zeros to the widest: same function, no smaller; for checks only".to_owned());
+            notes.push(
+                "every block is padded with zeros to the widest: same function, no smaller; for checks only".to_owned(),
+            );
         }
         if self.is_served() {
             notes.push(
-                "vLLM has a class of this name: `vllm serve this-folder` (with `--trust-remote-code` for remote code)".to_owned(),
+                "vLLM has a class of this name: `vllm serve this-folder` (with `--trust-remote-code` for remote code)"
+                    .to_owned(),
             );
         }
         Target {

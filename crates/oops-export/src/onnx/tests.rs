@@ -145,7 +145,8 @@ fn all_give_the_models_logits(compute: &dyn Fn(&Path, &ModelConfig, Precision, &
             let model = save(dir.path(), &config, biased);
             written(dir.path(), &model, form, precision);
             let proof = Proof::of(&model, model.config().max_position).unwrap();
-            let found = proof.compare("", &compute(dir.path(), &config, precision, &proof), Allowed::Logits(f64::MAX)).unwrap();
+            let found =
+                proof.compare("", &compute(dir.path(), &config, precision, &proof), Allowed::Logits(f64::MAX)).unwrap();
             let off = found.max_abs_difference.unwrap() / found.max_abs_logit;
             let place = format!("{name}, {form:?}, {precision:?}");
             eprintln!("{place}: {off:.1e} of the largest logit");

@@ -72,8 +72,8 @@ fn open_bytes(bytes: Arc<dyn FileBytes>, file: &str) -> Result<GgufModel> {
 
 /// The text of a `tokenizer.json` that was read from a GGUF file, without Unicode normalisation.
 pub(crate) fn not_normalised(tokenizer_json: &str) -> Result<String> {
-    let mut json: serde_json::Value = serde_json::from_str(tokenizer_json)
-        .map_err(|e| Fault::internal(format!("our own tokenizer.json: {e}")))?;
+    let mut json: serde_json::Value =
+        serde_json::from_str(tokenizer_json).map_err(|e| Fault::internal(format!("our own tokenizer.json: {e}")))?;
     // SentencePiece tokenizers treat spaces there.
     if !json["pre_tokenizer"].is_null() {
         json["normalizer"] = serde_json::Value::Null;

@@ -2,8 +2,6 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use crate::bytes::FileBytes;
-
 /// A file under construction; version 3, alignment 32.
 #[derive(Clone, Default)]
 pub(crate) struct Gguf {
@@ -26,7 +24,7 @@ pub(crate) fn fixtures(test: &str) -> Option<PathBuf> {
 }
 
 /// Wraps bytes as a file.
-pub(crate) fn bytes_of(bytes: Vec<u8>) -> Arc<dyn FileBytes> {
+pub(crate) fn bytes_of(bytes: Vec<u8>) -> Arc<Vec<u8>> {
     Arc::new(bytes)
 }
 

@@ -88,7 +88,8 @@ impl Scorer for Flap {
             let squares = view.column_squares(site)?;
             let squared = site == Site::AttnOut && params.attention_metric == AttentionMetric::Squared;
             let power = if squared { 2 } else { 1 };
-            let raw: Vec<f64> = squares.iter().enumerate().map(|(j, w2)| (stats.variance(j) * w2).powi(power)).collect();
+            let raw: Vec<f64> =
+                squares.iter().enumerate().map(|(j, w2)| (stats.variance(j) * w2).powi(power)).collect();
             Ok(standardize(&raw, params.standardize == Standardize::MedianMad))
         };
         let attention = view.units(params.attention_unit, &channels(Site::AttnOut)?, mean);

@@ -122,7 +122,8 @@ pub(super) fn tokenizer_json(m: &Metadata) -> Result<(String, Special)> {
 /// The special tokens that the metadata name, and which of them are added to a text.
 fn special(m: &Metadata, vocabulary: &Vocabulary<'_>, adds_bos: bool) -> Result<Special> {
     let mut out = Special { stated: true, ..Special::default() };
-    for (name, key) in [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")] {
+    for (name, key) in [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")]
+    {
         let token = vocabulary.token(m, &format!("tokenizer.ggml.{key}_token_id"))?;
         out.texts.extend(token.map(|(_, text)| (name.to_owned(), text.to_owned())));
     }
@@ -193,7 +194,8 @@ mod tests {
         let with_bos = json_of(&byte_level().boolean("tokenizer.ggml.add_bos_token", true)).unwrap();
         assert_eq!(encode(&with_bos, "ab", true), [0, 4]);
         assert_eq!(encode(&with_bos, "ab", false), [4]);
-        let both = byte_level().boolean("tokenizer.ggml.add_bos_token", true).boolean("tokenizer.ggml.add_eos_token", true);
+        let both =
+            byte_level().boolean("tokenizer.ggml.add_bos_token", true).boolean("tokenizer.ggml.add_eos_token", true);
         let both = json_of(&both.unsigned("tokenizer.ggml.eos_token_id", 7)).unwrap();
         assert_eq!(encode(&both, "ab", true), [0, 4, 7]);
     }

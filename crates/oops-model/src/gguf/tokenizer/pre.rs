@@ -103,7 +103,9 @@ const KNOWN: [Pre; 9] = [
         gpt2: false,
         ignore_merges: true,
         adds_bos: true,
-        differs: Some("llama.cpp tells capital from small letters only in ASCII where it cuts words: words in other alphabets, and accented ones, may become other tokens"),
+        differs: Some(
+            "llama.cpp tells capital from small letters only in ASCII where it cuts words: words in other alphabets, and accented ones, may become other tokens",
+        ),
         ..PLAIN
     },
     Pre {
@@ -228,7 +230,8 @@ mod tests {
 
     #[test]
     fn every_alias_is_one_name_and_stands_for_one_cut() {
-        let names: Vec<&str> = KNOWN.iter().flat_map(|p| [p.name].into_iter().chain(p.aliases.iter().copied())).collect();
+        let names: Vec<&str> =
+            KNOWN.iter().flat_map(|p| [p.name].into_iter().chain(p.aliases.iter().copied())).collect();
         let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
         assert_eq!(distinct.len(), names.len());
         assert_eq!(words("deepseek-r1-qwen", "It's 123"), words("qwen2", "It's 123"));
@@ -245,7 +248,10 @@ mod tests {
         assert_eq!(words("qwen2", text), ["It", "'s", "_", "1", "2", "3", "4", "5", "_", "_ok", "//", "_x"]);
         assert_eq!(words("tekken", text), ["It", "'s", "_", "1", "2", "3", "4", "5", "_", "_ok", "//", "_x"]);
         assert_eq!(words("tekken", "iPhone OK"), ["i", "Phone", "_OK"]);
-        assert_eq!(words("deepseek-coder", text), ["It", "'", "s", "_", "1", "2", "3", "4", "5", "_", "_ok", "/", "/", "_x"]);
+        assert_eq!(
+            words("deepseek-coder", text),
+            ["It", "'", "s", "_", "1", "2", "3", "4", "5", "_", "_ok", "/", "/", "_x"]
+        );
         assert_eq!(words("default", text), ["It", "'", "s", "_", "123", "45", "_", "_ok", "//", "_x"]);
     }
 }

@@ -204,7 +204,8 @@ impl Document {
         let names: Vec<&str> = names.filter_map(|t| t["content"].as_str()).collect();
         if let Some(first) = names.first() {
             let more = if names.len() > 1 { format!(" and {} more tokens", names.len() - 1) } else { String::new() };
-            self.lost.push(format!("llama.cpp keeps the spaces beside `{first}`{more}, which the tokenizer takes along"));
+            self.lost
+                .push(format!("llama.cpp keeps the spaces beside `{first}`{more}, which the tokenizer takes along"));
         }
     }
 
@@ -312,7 +313,10 @@ mod tests {
         let Some(Value::F32s(scores)) = value(&out, "scores") else { panic!("no scores") };
         assert_eq!((scores[0], &scores[257..]), (0.0, &[-259.0, -260.0, 0.0, -1.0, 0.0, 0.0][..]));
         assert_eq!(value(&out, "add_space_prefix"), Some(&Value::Bool(true)));
-        assert_eq!((value(&out, "eot_token_id"), value(&out, "eom_token_id")), (Some(&Value::U32(2)), Some(&Value::U32(3))));
+        assert_eq!(
+            (value(&out, "eot_token_id"), value(&out, "eom_token_id")),
+            (Some(&Value::U32(2)), Some(&Value::U32(3)))
+        );
         assert_eq!((value(&out, "add_bos_token"), value(&out, "add_eos_token")), (Some(&Value::Bool(false)), None));
     }
 
@@ -339,7 +343,10 @@ mod tests {
         let single = [special.clone(), json!({ "Sequence": { "id": "A", "type_id": 0 } }), special];
         text["post_processor"] = json!({ "type": "TemplateProcessing", "single": single });
         let out = of(&text, 258, &[400]);
-        assert_eq!((value(&out, "add_bos_token"), value(&out, "add_eos_token")), (Some(&Value::Bool(true)), Some(&Value::Bool(true))));
+        assert_eq!(
+            (value(&out, "add_bos_token"), value(&out, "add_eos_token")),
+            (Some(&Value::Bool(true)), Some(&Value::Bool(true)))
+        );
         assert_eq!(value(&out, "eos_token_id"), None, "no such row");
     }
 
@@ -353,7 +360,9 @@ mod tests {
         let cut = json!({ "type": "ByteLevel", "add_prefix_space": true, "use_regex": true });
         let text = json!({ "pre_tokenizer": cut, "model": { "vocab": {}, "merges": [] } });
         assert!(refusal(text).contains("cuts text into words"));
-        for step in [json!({ "type": "Lowercase" }), json!({ "type": "Strip" }), json!({ "type": "Prepend", "prepend": "x" })] {
+        for step in
+            [json!({ "type": "Lowercase" }), json!({ "type": "Strip" }), json!({ "type": "Prepend", "prepend": "x" })]
+        {
             let name = step["type"].as_str().unwrap().to_owned();
             let words = refusal(sentencepiece(&[step], &["a"], &[]));
             assert!(words.contains(&format!("normalizer has the step {name}")), "{words}");

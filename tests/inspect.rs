@@ -75,7 +75,7 @@ fn runs_are_listed_tabled_and_compared() {
     let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(header[..3], ["run", "plan.remove_fraction", "quality"], "{table}");
     assert!(table.lines().nth(1).unwrap().starts_with(id), "the smaller of two is first: {table}");
-    assert!(table.contains("quality: perplexity, calibration.jsonl, 4 windows"), "{table}");
+    assert!(table.contains("quality: perplexity, calibration.jsonl (random with seed 0), 4 windows"), "{table}");
     let rows = json(&place, &["table", "p.yaml", "--all-columns", "--json", "--filter", "plan.remove_fraction=0.5"]);
     assert_eq!((rows.as_array().unwrap().len(), &rows[0]["plan.use"]), (1, &"select.global".into()));
     let quality = place.show(&place.path("p.yaml"), "quality", &["--set", "plan.with.remove_fraction=0.5"]);

@@ -16,7 +16,7 @@ use std::path::Path;
 use oops_artifact::{Kind, TokenSet, TokensInfo, text_digest};
 use oops_core::{Digest, Fault, Result, bail_if};
 use oops_model::{Checkpoint, Tokenizer};
-use oops_stage::{Cx, Facts, Inputs, Port, PortFacts, Source, Stage, TokensFacts, Workdir, peak_rss_bytes};
+use oops_stage::{Cx, Facts, Inputs, Needs, Port, PortFacts, Source, Stage, TokensFacts, Workdir, peak_rss_bytes};
 
 use crate::read::{Message, Reader, ending};
 use collect::{Collector, Marks};
@@ -24,6 +24,11 @@ use params::{Packing, Params};
 use spool::Spool;
 
 pub use paths::text_name;
+
+/// Memory for a tokenizer of a large vocabulary and the parts of a text that it holds, as measured.
+const BASE_BYTES: u64 = 200 << 20;
+/// Memory for a token of a sequence, in memory and in the columns that are written.
+const TOKEN_BYTES: u64 = 24;
 
 /// A token set.
 pub struct SourceText;
@@ -55,6 +60,13 @@ impl Stage for SourceText {
         let shape = params.sequences.zip(params.sequence_tokens);
         let tokens = shape.map(|(sequences, sequence_tokens)| TokensFacts { sequences, sequence_tokens });
         Ok(Facts { tokens, ..Facts::default() })
+    }
+
+    /// Memory: the tokenizer and the parts of the text that are in it, whatever the length of the text; and the sequences.
+    fn needs(params: &Params, _: &PortFacts) -> Needs {
+        let shape = params.sequences.zip(params.sequence_tokens);
+        let memory_bytes = shape.map(|(sequences, tokens)| BASE_BYTES + TOKEN_BYTES * (sequences * tokens) as u64);
+        Needs { memory_bytes, ..Needs::default() }
     }
 
     fn run(params: &Params, inputs: &Inputs, cx: &Cx<'_>) -> Result<()> {

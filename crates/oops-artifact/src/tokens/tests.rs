@@ -1,3 +1,5 @@
+//! Token sets against models that read them otherwise.
+
 use super::*;
 
 /// A model whose tokenizer spells ids by a table.

@@ -1,3 +1,5 @@
+//! Files as programs write them, and what is refused of them.
+
 use std::{cell::Cell, fs, path::PathBuf, sync::Arc};
 
 use arrow::{

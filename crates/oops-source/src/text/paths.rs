@@ -6,6 +6,7 @@ use std::{
 };
 
 use oops_core::{Fault, Result, bail_if};
+use oops_stage::{Source, expand};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,14 +37,14 @@ impl Paths {
 }
 
 fn files_of(text: &str, base: &Path) -> Result<Vec<PathBuf>> {
-    let path = base.join(text);
+    let path = Source::resolve(base, text)?;
     if path.is_file() {
         return Ok(vec![path]);
     }
     if path.is_dir() {
         return of_folder(&path);
     }
-    let found = if text.contains(['*', '?', '[']) { of_pattern(text, base)? } else { Vec::new() };
+    let found = if text.contains(['*', '?', '[']) { of_pattern(&expand(text)?, base)? } else { Vec::new() };
     bail_if(found.is_empty(), || {
         let what = if text.contains(['*', '?', '[']) { "no file fits the pattern" } else { "no such file" };
         Fault::data(what).at(path.display()).help("paths are relative to the pipeline file")
@@ -71,9 +72,10 @@ fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn of_pattern(text: &str, base: &Path) -> Result<Vec<PathBuf>> {
-    let pattern = if Path::new(text).is_absolute() {
-        text.to_owned()
+fn of_pattern(path: &Path, base: &Path) -> Result<Vec<PathBuf>> {
+    let text = path.to_string_lossy();
+    let pattern = if path.is_absolute() {
+        text.to_string()
     } else {
         format!("{}/{text}", glob::Pattern::escape(&base.to_string_lossy()))
     };

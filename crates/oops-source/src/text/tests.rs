@@ -1,3 +1,5 @@
+//! The stage over small files with the tokenizer of the embedded model.
+
 use std::{fs, path::PathBuf, sync::atomic::AtomicBool};
 
 use oops_artifact::{Artifact, Entry, Tree};

@@ -1,3 +1,5 @@
+//! Streams against the same text in one piece, for tokenizers of four makes.
+
 use std::{fs, path::PathBuf};
 
 use oops_core::Rng;

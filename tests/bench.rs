@@ -70,7 +70,7 @@ fn stages_run_on_a_model_that_was_made_here() {
     let made = place.oops(&["bench", "make-model", "--like", "smollm2-135m", "--blocks", "2", "model"]);
     assert_eq!((made.code, made.stdout.as_str()), (0, "made model\n"), "{}", made.stderr);
     let bench = |name: &str| {
-        let small = ["--sequences", "10", "--sequence-tokens", "16", "--runs", "1", "--json"];
+        let small = ["--sequences", "20", "--sequence-tokens", "64", "--runs", "1", "--json"];
         json(place.oops(&[&["bench", name, "--model", "model"][..], &small].concat()))
     };
     for name in ["calibrate", "gradients", "evaluate", "distill"] {

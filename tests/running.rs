@@ -74,7 +74,7 @@ fn jobs_change_neither_results_nor_lists_and_events_tell_everything() {
     // In a file, beside the summary of --json.
     let again = many.oops(&["run", "p.yaml", "--json", "--events", "e.jsonl"]);
     assert_eq!(again.stdout.lines().count(), 1, "{}", again.stdout);
-    assert_eq!(lines(&fs::read_to_string(many.path("e.jsonl")).expect("events")).len(), 7);
+    assert_eq!(lines(&fs::read_to_string(many.path("e.jsonl")).expect("events")).len(), 8);
     let wrong = many.oops(&["run", "p.yaml", "--events", "no/such/folder"]);
     assert!(wrong.code == 6 && wrong.stderr.contains("--events"), "{}", wrong.stderr);
 }

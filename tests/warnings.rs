@@ -10,7 +10,7 @@ const PIPELINE: &str = "\
 version: 1
 stages:
   dense: { use: source.model, with: { path: DATA/model } }
-  heldout: { use: source.text, in: { model: dense }, with: { path: DATA/text/heldout.jsonl, sequences: 4, sequence_tokens: 32 } }
+  heldout: { use: source.text, in: { model: dense }, with: { path: DATA/text/heldout.jsonl, separator: '', sequences: 4, sequence_tokens: 32 } }
   scores: { use: score.magnitude, in: { model: dense } }
   plan:
     use: select.uniform

@@ -80,13 +80,17 @@ def llama_cpp(folder, vocabulary, context):
         asked = {"prompt": ids, "max_tokens": 1, "temperature": 0, "top_k": 1, "logprobs": vocabulary, "n_probs": vocabulary}
         said = server.handle_completions(asked)
         said = json.loads(said) if isinstance(said, (str, bytes)) else said
+        # llama.cpp gives none where the likeliest token ends the text.
+        if said["choices"][0]["logprobs"] is None:
+            return None
         row = np.full(vocabulary, -np.inf)
         for token in said["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
             row[token["id"]] = token["logprob"]
         return row
 
     def run(ids):
-        return {n - 1: after(ids[:n]) for n in {max(1, len(ids) // 2), len(ids)}}
+        rows = {n - 1: after(ids[:n]) for n in {max(1, len(ids) // 2), len(ids)}}
+        return {at: row for at, row in rows.items() if row is not None}
 
     def cut(text, special):
         asked = json.dumps({"content": text, "add_special": special, "parse_special": True}).encode()

@@ -60,9 +60,9 @@ impl TokenWeights {
 /// Mean and standard deviation of a sample (n − 1 in the denominator, as torch has it; one value has none), in two passes;
 /// the mean is NaN for no values.
 pub fn mean_std(values: &[f64]) -> Spread {
-    let n = values.len() as f64;
+    let (n, freedom) = (values.len() as f64, values.len().saturating_sub(1).max(1) as f64);
     let centre = values.iter().sum::<f64>() / n;
-    let scale = (values.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
+    let scale = (values.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / freedom).sqrt();
     Spread { centre, scale }
 }
 

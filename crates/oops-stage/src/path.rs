@@ -92,7 +92,7 @@ mod tests {
 
     fn with(text: &str) -> Result<PathBuf> {
         expand_with(text, &|name| match name {
-            "HOME" => Some("/home/ada".to_owned()),
+            "HOME" => Some("/people/ada".to_owned()),
             "MODELS" => Some("/data/models".to_owned()),
             "V" => Some("7".to_owned()),
             _ => None,
@@ -102,11 +102,11 @@ mod tests {
     #[test]
     fn home_and_variables_are_put_in() {
         let cases = [
-            ("~", "/home/ada"),
-            ("~/m/x", "/home/ada/m/x"),
+            ("~", "/people/ada"),
+            ("~/m/x", "/people/ada/m/x"),
             ("$MODELS/llama", "/data/models/llama"),
             ("${MODELS}/llama-$V.gguf", "/data/models/llama-7.gguf"),
-            ("~/v${V}b", "/home/ada/v7b"),
+            ("~/v${V}b", "/people/ada/v7b"),
             ("a$$b", "a$b"),
             ("./~tmp", "./~tmp"),
             ("a~b/c:d#e[0]", "a~b/c:d#e[0]"),

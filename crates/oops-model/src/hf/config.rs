@@ -44,9 +44,9 @@ pub(crate) fn read(config: &Map<String, Value>, generation: &Map<String, Value>,
     padding(keys, vocab)?;
     let max_position = keys.count("max_position_embeddings", 1..=1 << 32)?.unwrap_or(family.max_position);
     let head_dim = blocks.first().map_or(0, |b| b.head_dim);
-    let special = |key: &str| match generation.token_ids(key)? {
-        ids if ids.is_empty() => keys.token_ids(key),
-        ids => Ok(ids),
+    let special = |key: &str| -> Result<Vec<u32>> {
+        let own = keys.token_ids(key)?;
+        Ok(Some(generation.token_ids(key)?).filter(|ids| !ids.is_empty()).unwrap_or(own))
     };
     let config = ModelConfig {
         family: family.family,

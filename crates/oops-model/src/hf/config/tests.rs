@@ -26,9 +26,13 @@ fn with(changes: Value) -> Result<ModelConfig> {
 fn defaults_follow_transformers() {
     let c = with(json!({})).unwrap();
     assert_eq!(c.dims.blocks, [BlockDims { query_heads: 8, kv_heads: 4, head_dim: 8, ffn: 172 }; 2]);
-    assert_eq!((c.bos, c.eos, c.dims.tied, c.sliding_window), (Some(7), vec![1, 2], false, None));
+    assert_eq!(
+        (c.bos, c.eos, c.dims.tied, c.sliding_window),
+        (Some(7), vec![9], false, None),
+        "generation_config.json says it"
+    );
     let c = with(json!({"num_key_value_heads": null, "head_dim": 16, "eos_token_id": 3})).unwrap();
-    assert_eq!((c.dims.blocks[0].kv_heads, c.dims.blocks[0].head_dim, c.eos), (8, 16, vec![3]));
+    assert_eq!((c.dims.blocks[0].kv_heads, c.dims.blocks[0].head_dim, c.eos), (8, 16, vec![9]));
 }
 
 #[test]

@@ -6,9 +6,9 @@
 
 use crate::{Fault, Result, bail_if};
 
-/// x, or 0 where x is below: for sums that are never negative but for rounding. NaN for NaN.
+/// x, or 0 where x is below: for sums that are never negative but for rounding. What is not finite stays as it is.
 pub fn at_least_zero(x: f64) -> f64 {
-    if x < 0.0 { 0.0 } else { x }
+    if x < 0.0 && x.is_finite() { 0.0 } else { x }
 }
 
 /// The larger of two numbers; NaN if one is NaN.
@@ -55,7 +55,7 @@ mod tests {
         for (a, b) in [(nan, 1.0), (1.0, nan), (nan, f64::INFINITY)] {
             assert!(larger(a, b).is_nan() && smaller(a, b).is_nan());
         }
-        assert!(at_least_zero(nan).is_nan());
+        assert!(at_least_zero(nan).is_nan() && at_least_zero(f64::NEG_INFINITY).is_infinite());
     }
 
     #[test]

@@ -66,6 +66,10 @@ pub fn transfer(linear: &Linear<'_>, kept: &[usize], options: &TransferOptions<'
     h.check_channels(kept)?;
     options.check(h.n())?;
     let amplitudes: Vec<f64> = (0..h.n()).map(|j| at_least_zero(h.get(j, j)).sqrt()).collect();
+    // A channel whose energy is no number is not one that is silent.
+    bail_if(!amplitudes.iter().all(|a| a.is_finite()), || {
+        Fault::data("the Gram matrix has an entry that is not finite")
+    })?;
     let carry = |p: usize| Carried { h, kept, amplitudes: &amplitudes, options }.solve(p);
     let carriers = h.others(kept).into_par_iter().map(carry).collect::<Result<Vec<_>>>()?;
     Ok(Transfer { weight: apply(linear, kept, &carriers), carriers })
@@ -120,7 +124,6 @@ impl Carried<'_> {
     }
 
     fn solve(&self, p: usize) -> Result<Carrier> {
-        bail_if(!self.amplitudes[p].is_finite(), || Fault::data("the Gram matrix has an entry that is not finite"))?;
         let neighbours = if self.amplitudes[p] > 0.0 { self.neighbours(p) } else { Vec::new() };
         let scaled = self.scaled(p, &neighbours);
         let found = scaled.solve(self.options)?;

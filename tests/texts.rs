@@ -37,12 +37,12 @@ fn said(done: &Done) -> String {
     format!("{}\n{}", done.stdout, done.stderr)
 }
 
-/// As transformers gives it with BOS in front of every window of 128 tokens.
+/// As transformers 5.24 gives it on these tokens with BOS in front of every window of 128.
 #[test]
 fn every_window_begins_with_bos() {
     let place = place("bos: true", "window_tokens: 128");
     let (value, protocol) = quality(&place, &[]);
-    assert!((value - 2.05312).abs() < 5e-4, "{value}");
+    assert!((value - 2.064_887).abs() < 1e-5, "{value}");
     assert_eq!((&protocol["bos"], &protocol["text"]), (&Value::from(true), &Value::from("heldout.jsonl")));
 }
 
@@ -86,7 +86,8 @@ fn lengths_beyond_the_context_are_told_or_refused() {
     let told = place.oops(&[&["run", "p.yaml", "quality"][..], &set].concat());
     assert!(told.code == 0 && said(&told).contains("windows of 1024"), "{}", said(&told));
     let (value, protocol) = quality(&place, &set);
-    assert!(protocol["window_tokens"] == 1024 && value < 3.0, "{value}");
+    // As transformers 5.24 gives it on these tokens in windows of 1024.
+    assert!(protocol["window_tokens"] == 1024 && (value - 7.728_746).abs() < 1e-4, "{value}");
     let wider =
         place.oops(&[&["run", "p.yaml", "quality", "--set", "quality.with.window_tokens=2048"][..], &set].concat());
     assert!(wider.code == 0 && said(&wider).contains("at most 1024"), "{}", said(&wider));

@@ -5,7 +5,7 @@
 #[path = "../../../crates/oops-model/src/gguf/testing.rs"]
 mod testing;
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use oops_core::{Class, Result};
 use oops_model::Checkpoint;
@@ -13,9 +13,6 @@ use serde_json::json;
 use testing::{metadata, weights};
 
 use crate::{Target, folder, workspace};
-
-/// What the writer of GGUF files calls a file.
-type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// Everything that reads of a checkpoint: a damaged one is refused as data, or gives numbers.
 fn exercise(files: &BTreeMap<String, PathBuf>) {

@@ -9,7 +9,7 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
-use oops_core::{Fault, Result, bail_if};
+use oops_core::{Fault, Result, Rng, bail_if};
 use oops_engine::{Limits, Resolved, Selection, Session, Silent, needs, run};
 use oops_model::{ComputeDtype, gemm_ceiling};
 use oops_pipeline::{Graph, Problems};
@@ -63,14 +63,24 @@ pub struct Subject {
     pub compute_dtype: ComputeDtype,
 }
 
+/// At least so many bytes of words of random letters: no run of tokens occurs twice, so that held-out tokens can judge.
+fn words(bytes: usize) -> String {
+    let mut rng = Rng::new(0, "bench text");
+    let mut text = String::with_capacity(bytes + 16);
+    while text.len() < bytes {
+        text.extend((0..2 + rng.below(6)).map(|_| char::from(b'a' + rng.below(26) as u8)));
+        text.push(' ');
+    }
+    text
+}
+
 impl Subject {
     /// The pipeline, beside a text that is long enough for a tokenizer with a token per byte.
     fn write(&self, folder: &Path) -> Result<PathBuf> {
-        let words = "the quick brown fox jumps over a lazy dog, and 42 more of them did so before. ";
         // Tokenizers of trained models make about a fifth as many tokens.
         let bytes = self.sequences * self.sequence_tokens * 6 + 1024;
         let (text, pipeline) = (folder.join("text.txt"), folder.join("bench.yaml"));
-        fs::write(&text, words.repeat(bytes / words.len() + 1)).map_err(|e| Fault::writing(&text, &e))?;
+        fs::write(&text, words(bytes)).map_err(|e| Fault::writing(&text, &e))?;
         let stage = |name: &str, inputs: Value, with: Value| json!({ "use": name, "in": inputs, "with": with });
         let Self { sequences, sequence_tokens, compute_dtype, .. } = self;
         let model = self.model.canonicalize().map_err(|e| Fault::reading(&self.model, &e))?;

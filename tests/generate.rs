@@ -5,11 +5,7 @@ mod support;
 use std::{fs, path::PathBuf};
 
 use serde_json::Value;
-use support::{Done, Place, fixtures, workspace};
-
-fn data() -> String {
-    workspace().join("data").canonicalize().unwrap().display().to_string()
-}
+use support::{Done, Place, data, fixtures};
 
 fn dense() -> String {
     format!("{}/model", data())
@@ -205,8 +201,9 @@ fn a_sequence_longer_than_the_model_is_no_speed() {
 }
 
 #[test]
+#[ignore = "needs OOPS_FIXTURES"]
 fn stories260k_tells_its_story() {
-    let Some(root) = fixtures("stories260k_tells_its_story") else { return };
+    let root = fixtures();
     let model = root.join("models/stories260k").display().to_string();
     let story = ok(Place::new().oops(&["generate", &model, "--prompt", "", "--tokens", "60"])).stdout;
     let begin = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she \

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Done, Place, workspace};
+use support::{Done, Place};
 
 /// Everything from calibration to figures, on little text.
 const PIPELINE: &str = "\
@@ -27,9 +27,8 @@ stages:
 ";
 
 fn place() -> (Place, PathBuf) {
-    let place = Place::new();
-    let data = workspace().join("data").canonicalize().unwrap();
-    let pipeline = place.write("p.yaml", &PIPELINE.replace("DATA", data.to_str().unwrap()));
+    let place = Place::of(PIPELINE);
+    let pipeline = place.path("p.yaml");
     (place, pipeline)
 }
 

@@ -28,10 +28,8 @@ fn what_changes_decides_what_runs() {
     let all = names(&first, "executed");
     assert_eq!(all.len(), 10, "{first}");
 
-    let start = Instant::now();
     let second = place.run(&llama(), &[]);
     assert!(names(&second, "executed").is_empty(), "{second}");
-    assert!(start.elapsed() < Duration::from_secs(1), "a cached run took {:?}", start.elapsed());
 
     let damped = place.run(&llama(), &["--set", "pruned.with.damping=0.01"]);
     assert_eq!(names(&damped, "executed"), ["pruned", "quality", "size", "summary"]);
@@ -54,39 +52,44 @@ fn what_changes_decides_what_runs() {
     place.verified();
 }
 
-/// Forty stages: a dense model, its statistics and scores, and twelve cuts, each repaired and measured.
-#[test]
-#[expect(clippy::print_stderr, reason = "the figure belongs in the log")]
-fn a_cached_rerun_of_forty_stages_takes_less_than_300_ms() {
-    let place = Place::new();
-    let data = workspace().join("data").canonicalize().expect("data/");
-    let mut yaml = format!(
-        "version: 1\ndefaults: {{ seed: 17, device: cpu }}\nstages:\n\
-         \x20 dense: {{ use: source.model, with: {{ path: {0}/model }} }}\n\
-         \x20 text: {{ use: source.text, in: {{ model: dense }}, with: {{ path: {0}/text/calibration.jsonl, separator: '', sequences: 8, sequence_tokens: 64 }} }}\n\
-         \x20 stats: {{ use: calibrate.activations, in: {{ model: dense, tokens: text }}, with: {{ gram: true }} }}\n\
-         \x20 scores: {{ use: score.flap, in: {{ model: dense, stats: stats }} }}\n",
-        data.to_str().expect("a plain path")
-    );
-    let cut = |i: usize| {
-        format!(
-            "  plan{i}: {{ use: select.global, in: {{ model: dense, scores: scores }}, with: {{ remove_fraction: 0.{} }} }}\n\
-             \x20 pruned{i}: {{ use: reconstruct.ridge, in: {{ model: dense, plan: plan{i}, stats: stats }} }}\n\
-             \x20 size{i}: {{ use: eval.size, in: {{ models: [dense, pruned{i}] }} }}\n",
-            10 + 5 * i
-        )
-    };
-    yaml.extend((0..12).map(cut));
-    let pipeline = place.write("forty.yaml", &yaml);
-    assert_eq!(names(&place.run(&pipeline, &[]), "executed").len(), 40);
-    let timed = |_| {
-        let start = Instant::now();
-        assert!(names(&place.run(&pipeline, &[]), "executed").is_empty());
-        start.elapsed()
-    };
-    let best = (0..5).map(timed).min().unwrap_or_default();
-    eprintln!("a cached rerun of 40 stages: {best:.0?} (best of 5)");
-    assert!(best < Duration::from_millis(300), "{best:?}");
+mod measured {
+    use super::*;
+
+    /// Forty stages: a dense model, its statistics and scores, and twelve cuts, each repaired and measured.
+    #[test]
+    #[ignore = "a measurement: needs an idle machine"]
+    #[expect(clippy::print_stderr, reason = "the figure belongs in the log")]
+    fn a_cached_rerun_of_forty_stages_takes_less_than_300_ms() {
+        let place = Place::new();
+        let data = workspace().join("data").canonicalize().expect("data/");
+        let mut yaml = format!(
+            "version: 1\ndefaults: {{ seed: 17, device: cpu }}\nstages:\n\
+             \x20 dense: {{ use: source.model, with: {{ path: {0}/model }} }}\n\
+             \x20 text: {{ use: source.text, in: {{ model: dense }}, with: {{ path: {0}/text/calibration.jsonl, separator: '', sequences: 8, sequence_tokens: 64 }} }}\n\
+             \x20 stats: {{ use: calibrate.activations, in: {{ model: dense, tokens: text }}, with: {{ gram: true }} }}\n\
+             \x20 scores: {{ use: score.flap, in: {{ model: dense, stats: stats }} }}\n",
+            data.to_str().expect("a plain path")
+        );
+        let cut = |i: usize| {
+            format!(
+                "  plan{i}: {{ use: select.global, in: {{ model: dense, scores: scores }}, with: {{ remove_fraction: 0.{} }} }}\n\
+                 \x20 pruned{i}: {{ use: reconstruct.ridge, in: {{ model: dense, plan: plan{i}, stats: stats }} }}\n\
+                 \x20 size{i}: {{ use: eval.size, in: {{ models: [dense, pruned{i}] }} }}\n",
+                10 + 5 * i
+            )
+        };
+        yaml.extend((0..12).map(cut));
+        let pipeline = place.write("forty.yaml", &yaml);
+        assert_eq!(names(&place.run(&pipeline, &[]), "executed").len(), 40);
+        let timed = |_| {
+            let start = Instant::now();
+            assert!(names(&place.run(&pipeline, &[]), "executed").is_empty());
+            start.elapsed()
+        };
+        let best = (0..5).map(timed).min().unwrap_or_default();
+        eprintln!("a cached rerun of 40 stages: {best:.0?} (best of 5)");
+        assert!(best < Duration::from_millis(300), "{best:?}");
+    }
 }
 
 #[test]

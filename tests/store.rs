@@ -38,7 +38,7 @@ fn gc_says_what_would_go_and_deletes_only_when_asked() {
     ended(&done, &[0], "deleted");
     assert!(done.stdout.contains("deleted "), "{}", done.stdout);
     let left = trees(&place).len();
-    assert!(left > 0 && left < STAGES);
+    assert!(left > 0 && left < STAGES, "{left}: {}", done.stdout);
     recovers(&place, &whole, "after gc");
     let all = place.oops(&["gc", "--older-than", "0s", "--delete"]);
     ended(&all, &[0], "all");

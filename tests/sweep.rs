@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Done, Place, workspace};
+use support::{Place, workspace};
 
 /// A pipeline without calibration: milliseconds per cell.
 const PIPELINE: &str = "\
@@ -43,16 +43,9 @@ rows:
 ";
 
 fn place() -> Place {
-    let place = Place::new();
-    let data = workspace().join("data").canonicalize().expect("data/");
-    place.write("p.yaml", &PIPELINE.replace("DATA", data.to_str().expect("a plain path")));
+    let place = Place::of(PIPELINE);
     place.write("s.yaml", SWEEP);
     place
-}
-
-/// The last line of `--json`.
-fn json(done: &Done) -> Value {
-    serde_json::from_str(done.stdout.lines().last().unwrap_or_default()).unwrap_or_else(|_| panic!("{}", done.stderr))
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
@@ -72,11 +65,11 @@ fn a_sweep_runs_every_stage_once_and_then_nothing() {
     assert_eq!(forecast.code, 1, "{}", forecast.stderr);
     let first = place.oops(&["sweep", "s.yaml", "--json"]);
     assert_eq!(first.code, 0, "{}", first.stderr);
-    let first = json(&first);
+    let first = first.json();
     // dense, its text and its perplexity; two scores; per cell a plan, a model, its perplexity and its size.
     assert_eq!(list(&first, "executed").len(), 3 + 2 + 4 * 4, "{first}");
-    assert_eq!(list(&json(&forecast), "would_run").len(), 21);
-    let again = json(&place.oops(&["sweep", "s.yaml", "--json"]));
+    assert_eq!(list(&forecast.json(), "would_run").len(), 21);
+    let again = place.oops(&["sweep", "s.yaml", "--json"]).json();
     assert_eq!((list(&again, "executed").len(), &again["cached"]), (0, &Value::from(21)));
     assert_eq!(figures(&again), figures(&first));
     assert_eq!(place.oops(&["sweep", "s.yaml", "--dry-run"]).code, 0);
@@ -149,7 +142,7 @@ fn a_failing_cell_stops_a_sweep_or_stands_in_its_table() {
     assert!(!row("random").contains("failed"));
     assert!(text.contains("broken, 30 % failed: "), "{text}");
     let only = place.oops(&["sweep", "s.yaml", "--row", "magnitude", "--json"]);
-    assert_eq!((only.code, figures(&json(&only)).len()), (0, 2));
+    assert_eq!((only.code, figures(&only.json()).len()), (0, 2));
     let wrong = place.oops(&["sweep", "s.yaml", "--row", "magnitud"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("did you mean `magnitude`"), "{}", wrong.stderr);
     place.verified();
@@ -163,7 +156,7 @@ fn records(place: &Place) -> usize {
 #[test]
 fn a_killed_sweep_goes_on_and_ends_in_the_same_figures() {
     let whole = place();
-    let expected = figures(&json(&whole.oops(&["sweep", "s.yaml", "--json"])));
+    let expected = figures(&whole.oops(&["sweep", "s.yaml", "--json"]).json());
     let place = place();
     for enough in [4, 11] {
         let mut sweep = place.command(&["sweep", "s.yaml"]);
@@ -177,7 +170,7 @@ fn a_killed_sweep_goes_on_and_ends_in_the_same_figures() {
         place.verified();
     }
     let (before, done) = (records(&place), place.oops(&["sweep", "s.yaml", "--json"]));
-    let result = json(&done);
+    let result = done.json();
     assert!((11..21).contains(&before), "killed in the middle: {before}");
     assert_eq!(list(&result, "executed").len(), 21 - before, "finished stages are kept");
     assert_eq!(figures(&result), expected);
@@ -241,7 +234,7 @@ fn every_ablation_runs_on_the_embedded_model() {
     args.extend(EMBEDDED.iter().flat_map(|set| ["--set", set]));
     let done = place.oops(&args);
     assert_eq!(done.code, 0, "{}", done.stderr);
-    let result = json(&done);
+    let result = done.json();
     for (sweep, file) in list(&result, "sweeps").iter().zip(&files) {
         let text = fs::read_to_string(file).expect("the file");
         let rows: BTreeSet<String> =
@@ -257,7 +250,7 @@ fn every_ablation_runs_on_the_embedded_model() {
         assert_eq!(filled, rows, "every row is judged on every text");
         assert!(sweep["about"].is_string());
     }
-    let again = json(&place.oops(&args));
+    let again = place.oops(&args).json();
     assert_eq!(list(&again, "executed").len(), 0, "{}", again["executed"]);
     assert_eq!(figures(&again), figures(&result));
 }

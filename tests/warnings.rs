@@ -2,8 +2,8 @@
 
 mod support;
 
-use serde_json::{Value, json};
-use support::{Done, Place, workspace};
+use serde_json::json;
+use support::{Place, workspace};
 
 /// The plan can remove nothing of what it is asked for.
 const PIPELINE: &str = "\
@@ -34,15 +34,9 @@ const MESSAGE: &str = "`remove_fraction` asks for 35.00 % of the decoder's linea
                        can be reached: 0 and 0.3636364";
 
 fn place() -> Place {
-    let place = Place::new();
-    let data = workspace().join("data").canonicalize().expect("data/");
-    place.write("p.yaml", &PIPELINE.replace("DATA", data.to_str().expect("a plain path")));
+    let place = Place::of(PIPELINE);
     place.write("s.yaml", SWEEP);
     place
-}
-
-fn json_of(done: &Done) -> Value {
-    serde_json::from_str(done.stdout.lines().last().unwrap_or_default()).unwrap_or_else(|_| panic!("{}", done.stderr))
 }
 
 #[test]
@@ -52,7 +46,7 @@ fn a_warning_is_told_before_work_and_again_at_every_hit() {
     let ahead = place.oops(&["run", "p.yaml", "--dry-run", "--quiet", "--json"]);
     assert_eq!((ahead.code, &ahead.stderr), (1, &told));
     let listed = json!([{ "stage": "plan", "message": MESSAGE }]);
-    assert_eq!(json_of(&ahead)["warnings"], listed);
+    assert_eq!(ahead.json()["warnings"], listed);
     for _ in 0..2 {
         let run = place.oops(&["run", "p.yaml", "--quiet"]);
         assert_eq!((run.code, &run.stderr), (0, &told), "once, also of a result that is in the store");
@@ -66,13 +60,13 @@ fn a_warning_is_told_before_work_and_again_at_every_hit() {
         assert_eq!(place.show(&place.path("p.yaml"), stage, &[])["warnings"], listed, "{stage}");
     }
     assert_eq!(place.show(&place.path("p.yaml"), "scores", &[])["warnings"], json!([]));
-    let log = json_of(&place.oops(&["log", "--json"]));
+    let log = place.oops(&["log", "--json"]).json();
     assert_eq!(log["warnings"], listed);
     assert!(place.oops(&["show", "latest"]).stdout.contains(&told));
     let table = place.oops(&["table", "p.yaml"]).stdout;
     assert!(table.contains("  [1]\n") && table.contains(&format!("[1] warning: plan: {MESSAGE}")), "{table}");
     assert_eq!(
-        json_of(&place.oops(&["table", "p.yaml", "--json"]))[0]["warnings"],
+        place.oops(&["table", "p.yaml", "--json"]).json()[0]["warnings"],
         json!([format!("plan: {MESSAGE}")])
     );
 }
@@ -83,7 +77,7 @@ fn a_sweep_marks_the_cells_that_have_warnings() {
     let done = place.oops(&["sweep", "s.yaml", "--json", "--csv", "s.csv"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
     assert!(done.stderr.contains(&format!("warning: [missed] plan: {MESSAGE}\n")), "{}", done.stderr);
-    let cells = json_of(&done)["sweeps"][0]["cells"].clone();
+    let cells = done.json()["sweeps"][0]["cells"].clone();
     assert_eq!(cells[0]["warnings"], json!([{ "stage": "plan", "message": MESSAGE }]));
     assert_eq!(cells[1]["warnings"], json!([]));
     assert!(cells[1]["removed_fraction"].as_f64().is_some_and(|f| (f - 0.363_6).abs() < 1e-3), "{cells}");

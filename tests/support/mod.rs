@@ -1,6 +1,5 @@
 //! Runs the real binary in a folder of its own.
 #![allow(dead_code, reason = "every test file uses its own part")]
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::{
     fs,
@@ -19,6 +18,14 @@ pub(crate) struct Done {
     pub(crate) stderr: String,
 }
 
+impl Done {
+    /// The last line of `--json`.
+    pub(crate) fn json(&self) -> Value {
+        let line = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(line).unwrap_or_else(|_| panic!("{}\n{}", self.stdout, self.stderr))
+    }
+}
+
 /// A folder with its own store.
 pub(crate) struct Place {
     dir: tempfile::TempDir,
@@ -29,18 +36,27 @@ pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The fixtures, or `None` after naming the skipped test on stderr.
-pub(crate) fn fixtures(test: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("OOPS_FIXTURES").map(PathBuf::from);
-    if found.is_none() {
-        eprintln!("skipped: {test} (OOPS_FIXTURES not set)");
-    }
-    found
+/// The folder of embedded data, absolute.
+pub(crate) fn data() -> String {
+    let path = workspace().join("data").canonicalize().expect("data/");
+    path.to_str().expect("a plain path").to_owned()
+}
+
+/// The folder of fixtures. A test that calls this is ignored unless the user asks for ignored tests.
+pub(crate) fn fixtures() -> PathBuf {
+    std::env::var_os("OOPS_FIXTURES").expect("OOPS_FIXTURES names the folder of fixtures").into()
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// The same with a pipeline `p.yaml`, in which `DATA` is the folder of embedded data.
+    pub(crate) fn of(pipeline: &str) -> Self {
+        let place = Self::new();
+        place.write("p.yaml", &pipeline.replace("DATA", &data()));
+        place
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -76,7 +92,7 @@ impl Place {
         let pipeline = pipeline.to_str().expect("a plain path");
         let done = self.oops(&[&["run", pipeline, "--json"], more].concat());
         assert_eq!(done.code, 0, "{}\n{}", done.stdout, done.stderr);
-        serde_json::from_str(done.stdout.lines().last().unwrap_or_default()).expect("a JSON line")
+        done.json()
     }
 
     /// An artifact as JSON.

@@ -24,7 +24,7 @@ impl Limits {
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         let memory = self.exceeded(needs).map(|(needed, most)| {
             let (needed, most) = (gib(needed), gib(most));
-            format!("needs about {needed:.1} GiB of memory, {most:.1} may be used: it keeps on disk what it can")
+            format!("needs about {needed:.1} GiB of memory, {most:.1} may be used")
         });
         let disk = needs.disk_bytes.zip(free).filter(|(needed, free)| needed > free).map(|(needed, free)| {
             let (needed, free) = (gib(needed), gib(free));

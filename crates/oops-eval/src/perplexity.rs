@@ -78,8 +78,9 @@ pub struct Perplexity;
 impl Stage for Perplexity {
     type Params = Params;
     const NAME: &'static str = "eval.perplexity";
-    /// 2: every window begins with BOS where sequences do; the default window fits the model.
-    const VERSION: u32 = 2;
+    /// 2: every window begins with BOS where sequences do; the default window fits the model. 3: windows with BOS tile packed
+    /// sequences without gaps.
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "perplexity over non-overlapping windows, with its protocol";
     const INPUTS: &'static [Port] = &[Port::many("models", Kind::Model), Port::one("tokens", Kind::Tokens)];
     const OUTPUT: Kind = Kind::Metrics;

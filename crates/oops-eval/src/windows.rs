@@ -7,14 +7,32 @@ use oops_core::Digest;
 /// window as it is. Where sequences begin with BOS, so does every window, and BOS counts among its `length` tokens. At
 /// most `most` windows, from the start. Windows that predict nothing (one token) are left out.
 pub(crate) fn windows(tokens: &TokenSet, length: usize, most: Option<usize>) -> Vec<Vec<u32>> {
-    let cut = |s: &Vec<u32>| -> Vec<Vec<u32>> {
-        let (bos, text) = if tokens.info.bos && !s.is_empty() { s.split_at(1) } else { (&[][..], &s[..]) };
-        let room = length - bos.len();
+    let cut = |(bos, text): (Option<u32>, Vec<u32>)| -> Vec<Vec<u32>> {
+        let room = length - bos.iter().len();
         let whole = text.chunks(room).filter(|w| w.len() == room || text.len() < room);
-        whole.map(|w| [bos, w].concat()).collect()
+        whole.map(|w| bos.into_iter().chain(w.iter().copied()).collect()).collect()
     };
-    let all = tokens.sequences.iter().flat_map(cut).filter(|w| w.len() > 1);
+    let all = texts(tokens, length).into_iter().flat_map(cut).filter(|w| w.len() > 1);
     all.take(most.unwrap_or(usize::MAX)).collect()
+}
+
+/// What is cut into windows, each with the BOS that its windows begin with. Packed sequences that begin with BOS and are
+/// longer than a window are the text that they were cut from: cut one by one, each would lose a tail, since a window has
+/// room for fewer of its tokens.
+fn texts(tokens: &TokenSet, length: usize) -> Vec<(Option<u32>, Vec<u32>)> {
+    let begins = |s: &[u32]| tokens.info.bos && !s.is_empty();
+    let mut out: Vec<(Option<u32>, Vec<u32>)> = Vec::new();
+    let mut end = None;
+    for (sequence, &offset) in tokens.sequences.iter().zip(&tokens.offsets) {
+        let (bos, text) = sequence.split_at(usize::from(begins(sequence)));
+        let goes_on = tokens.info.packing == "packed" && end == Some(offset) && sequence.len() > length;
+        match out.last_mut().filter(|(before, _)| goes_on && before.is_some() && before.as_ref() == bos.first()) {
+            Some((_, before)) => before.extend(text),
+            None => out.push((bos.first().copied(), text.to_vec())),
+        }
+        end = Some(offset + text.len() as u64);
+    }
+    out
 }
 
 /// Digest of the windows: of their lengths and ids, in order. Two measurements with the same digest are of the same tokens.
@@ -58,6 +76,18 @@ mod tests {
         t.info.bos = true;
         assert_eq!(windows(&t, 3, None), [&[9, 1, 2][..], &[9, 3, 4], &[9, 6]]);
         assert_eq!(windows(&t, 6, None)[0], t.sequences[0], "as long as the sequence: nothing is added");
+    }
+
+    #[test]
+    fn packed_sequences_with_bos_lose_nothing_between_them() {
+        let mut t = TokenSet::of(vec![vec![9, 1, 2, 3, 4, 5], vec![9, 6, 7, 8, 1, 2], vec![9, 3, 4, 5, 6, 7]], 10);
+        (t.info.bos, t.info.packing, t.offsets) = (true, "packed".to_owned(), vec![0, 5, 20]);
+        let joined = [&[9, 1, 2, 3][..], &[9, 4, 5, 6], &[9, 7, 8, 1], &[9, 3, 4, 5]];
+        assert_eq!(windows(&t, 4, None), joined, "but nothing over the gap before the third");
+        assert_eq!(windows(&t, 6, None), t.sequences);
+        assert_eq!(windows(&t, 9, None), t.sequences);
+        t.info.packing = "documents".to_owned();
+        assert_eq!(windows(&t, 4, None)[1], [9, 6, 7, 8], "documents stay apart");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A prompt is prefilled, then three tokens are decoded greedily; both programs see the same tokens (those of the model
 //! that went in) and must give the same logits at every position, within what the stored precision allows. Weights that were
-//! quantised are judged by what they are for: how well the text is foretold, and how often the same token comes first.
+//! quantised are judged by what they are for: how well the text is predicted, and how often the same token comes first.
 
 mod texts;
 

@@ -50,15 +50,17 @@ pub fn error_energy(linear: &Linear<'_>, kept: &[usize], repaired: &[f32], bias:
     Ok(variance + offset(&rows, &bias))
 }
 
-/// [`error_energy`] / [`output_energy`]: 0 is perfect, 1 is as bad as no output at all. 0 / 0 counts as 0.
+/// [`error_energy`] / [`output_energy`]: 0 is perfect, 1 is as bad as no output at all. 0 / 0 counts as 0. An output without
+/// finite energy is an error: beside it every error would look small.
 pub fn reconstruction_error(
     linear: &Linear<'_>,
     kept: &[usize],
     repaired: &[f32],
     bias: Option<Bias<'_>>,
 ) -> Result<f64> {
-    let error = error_energy(linear, kept, repaired, bias)?;
-    Ok(if error == 0.0 { 0.0 } else { error / output_energy(linear) })
+    let (error, energy) = (error_energy(linear, kept, repaired, bias)?, output_energy(linear));
+    bail_if(!energy.is_finite(), || Fault::data("the Gram matrix or the weights have an entry that is not finite"))?;
+    Ok(if error == 0.0 { 0.0 } else { error / energy })
 }
 
 /// A channel, its row of W, and what replaces the row; a row of D is the difference, or −W when nothing replaces it.

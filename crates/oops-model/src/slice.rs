@@ -90,12 +90,10 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs OOPS_FIXTURES"]
     fn a_sliced_model_equals_the_masked_one() {
         for name in TINY {
-            let Some(path) = fixture("a_sliced_model_equals_the_masked_one", &format!("models/tiny-random/{name}"))
-            else {
-                return;
-            };
+            let path = fixture(&format!("models/tiny-random/{name}"));
             let model = Checkpoint::open_path(&path).unwrap();
             let ids: Vec<u32> = (0..30).map(|i| i * 7 % 128).collect();
             for kind in UnitKind::ALL {

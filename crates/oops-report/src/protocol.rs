@@ -42,7 +42,7 @@ fn sequences(protocol: &Map<String, Value>) -> String {
     let Some(packing) = protocol.get("packing").and_then(Value::as_str) else { return String::new() };
     let seed = protocol.get("seed").map(|s| format!(" with seed {s}")).unwrap_or_default();
     let separator = protocol.get("separator").map(|s| format!(", joined by {s}")).unwrap_or_default();
-    let eos = if protocol.get("eos") == Some(&Value::Bool(true)) { ", EOS behind each document" } else { "" };
+    let eos = if protocol.get("eos") == Some(&Value::Bool(true)) { ", EOS after each document" } else { "" };
     format!(" ({packing}{seed}{separator}{eos})")
 }
 

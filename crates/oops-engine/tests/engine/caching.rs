@@ -90,19 +90,3 @@ fn a_failure_keeps_what_was_finished_and_names_the_instance() {
     }
     assert_eq!(bench.executed(&[]), ["b", "c", "d", "e"], "a was kept");
 }
-
-#[test]
-fn a_cached_run_of_forty_stages_takes_little_time() {
-    use std::fmt::Write as _;
-    let mut text = "version: 1\nstages:\n  s0: { use: test.read, with: { path: number.txt } }\n".to_owned();
-    for i in 1..40 {
-        writeln!(text, "  s{i}: {{ use: test.add, in: {{ numbers: s{} }}, with: {{ plus: 1 }} }}", i - 1).unwrap();
-    }
-    let bench = Bench::new(&text);
-    bench.number(100);
-    let all = oops_engine::Selection::default();
-    assert_eq!(bench.select(&[], &all).unwrap().executed.len(), 40);
-    let again = bench.select(&[], &all).unwrap();
-    assert_eq!(again.cached.len(), 40);
-    assert!(again.wall_s < 0.3, "{} s", again.wall_s);
-}

@@ -1,6 +1,6 @@
 //! A small GGUF writer for tests.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 /// A file under construction; version 3, alignment 32.
 #[derive(Clone, Default)]
@@ -11,16 +11,6 @@ pub(crate) struct Gguf {
 
 fn string(s: &str) -> Vec<u8> {
     [&(s.len() as u64).to_le_bytes(), s.as_bytes()].concat()
-}
-
-/// The folder of fixtures; says which test is skipped when there is none.
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-pub(crate) fn fixtures(test: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("OOPS_FIXTURES").map(PathBuf::from);
-    if found.is_none() {
-        eprintln!("skipped: {test} (OOPS_FIXTURES not set)");
-    }
-    found
 }
 
 /// Wraps bytes as a file.

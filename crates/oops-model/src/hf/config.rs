@@ -67,7 +67,6 @@ fn refuse(keys: Keys<'_>) -> Result<()> {
     bail_if(act != "silu" && act != "swish", || {
         Fault::data(format!("`hidden_act` is `{act}`")).help("supported activation: silu")
     })?;
-    super::quantised::check(keys)?;
     for bias in ["attention_bias", "mlp_bias"] {
         keys.flag(bias, false)?;
     }

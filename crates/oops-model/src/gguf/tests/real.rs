@@ -6,7 +6,8 @@ use candle_core::Tensor;
 
 use crate::{
     Block, Checkpoint, Decoder,
-    gguf::{GgufModel, open_gguf, testing::fixtures},
+    fixtures::fixture,
+    gguf::{GgufModel, open_gguf},
 };
 
 const SMOLLM2: &str = "models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -16,8 +17,9 @@ fn smollm2(root: &Path) -> GgufModel {
 }
 
 #[test]
+#[ignore = "needs OOPS_FIXTURES"]
 fn smollm2_has_its_published_shape() {
-    let Some(root) = fixtures("smollm2_has_its_published_shape") else { return };
+    let root = fixture("");
     let m = smollm2(&root);
     let (c, b) = (&m.config, m.config.dims.blocks[29]);
     assert_eq!((c.dims.hidden, c.dims.vocab, c.dims.tied, c.dims.blocks.len()), (576, 49152, true, 30));
@@ -27,8 +29,9 @@ fn smollm2_has_its_published_shape() {
 }
 
 #[test]
+#[ignore = "needs OOPS_FIXTURES"]
 fn smollm2_encodes_as_the_original_tokenizer_does() {
-    let Some(root) = fixtures("smollm2_encodes_as_the_original_tokenizer_does") else { return };
+    let root = fixture("");
     let t: tokenizers::Tokenizer = smollm2(&root).tokenizer_json.parse().unwrap();
     let encode = |text: &str| t.encode_fast(text, false).unwrap().get_ids().to_vec();
     assert_eq!(encode("The capital of France is"), [504, 3575, 282, 4649, 314]);
@@ -54,8 +57,9 @@ fn halved_block(mut b: Block) -> Block {
 
 /// The whole way: file, un-permuted weights, forward pass. Top token and logit as in the reference.
 #[test]
+#[ignore = "needs OOPS_FIXTURES"]
 fn smollm2_knows_the_capital_of_france() {
-    let Some(root) = fixtures("smollm2_knows_the_capital_of_france") else { return };
+    let root = fixture("");
     let model = Checkpoint::open_path(&root.join(SMOLLM2)).unwrap();
     let ids = model.tokenizer().unwrap().encode("The capital of France is").unwrap();
     let decoder = Decoder::new(model.config(), ids.len()).unwrap();
@@ -73,8 +77,9 @@ fn smollm2_knows_the_capital_of_france() {
 }
 
 #[test]
+#[ignore = "needs OOPS_FIXTURES"]
 fn a_folder_with_a_single_gguf_is_a_checkpoint() {
-    let Some(root) = fixtures("a_folder_with_a_single_gguf_is_a_checkpoint") else { return };
+    let root = fixture("");
     let file = root.join(SMOLLM2);
     let of_folder = Checkpoint::files(file.parent().unwrap()).unwrap();
     assert_eq!(of_folder, Checkpoint::files(&file).unwrap());

@@ -73,7 +73,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::gguf::testing::fixtures;
+    use crate::fixtures::fixture;
 
     fn vocabulary<'a>(tokens: &[&'a str]) -> Vocabulary<'a> {
         let ids = tokens.iter().enumerate().map(|(i, t)| (*t, i as u32)).collect();
@@ -89,9 +89,9 @@ mod tests {
 
     /// The merges of a published tokenizer.json come back from its vocabulary with scores that fall with the id.
     #[test]
+    #[ignore = "needs OOPS_FIXTURES"]
     fn merges_of_a_real_vocabulary_are_recovered() {
-        let Some(root) = fixtures("merges_of_a_real_vocabulary_are_recovered") else { return };
-        let text = std::fs::read_to_string(root.join("models/stories260k/tokenizer.json")).unwrap();
+        let text = std::fs::read_to_string(fixture("models/stories260k/tokenizer.json")).unwrap();
         let json: Value = serde_json::from_str(&text).unwrap();
         let by_id: BTreeMap<u64, &str> = json["model"]["vocab"]
             .as_object()

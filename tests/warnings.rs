@@ -65,10 +65,7 @@ fn a_warning_is_told_before_work_and_again_at_every_hit() {
     assert!(place.oops(&["show", "latest"]).stdout.contains(&told));
     let table = place.oops(&["table", "p.yaml"]).stdout;
     assert!(table.contains("  [1]\n") && table.contains(&format!("[1] warning: plan: {MESSAGE}")), "{table}");
-    assert_eq!(
-        place.oops(&["table", "p.yaml", "--json"]).json()[0]["warnings"],
-        json!([format!("plan: {MESSAGE}")])
-    );
+    assert_eq!(place.oops(&["table", "p.yaml", "--json"]).json()[0]["warnings"], json!([format!("plan: {MESSAGE}")]));
 }
 
 #[test]

@@ -36,7 +36,12 @@ fn main() -> io::Result<()> {
         }
         println!("cargo::rerun-if-changed=../{name}/src");
     }
-    fs::write(variable("OUT_DIR")?.join("sources.rs"), format!("const FILES: &[(&str, u64)] = &[\n{lines}];\n"))
+    fs::write(
+        variable("OUT_DIR")?.join("sources.rs"),
+        format!(
+            "#[allow(clippy::unreadable_literal, reason = \"digests\")]\nconst FILES: &[(&str, u64)] = &[\n{lines}];\n"
+        ),
+    )
 }
 
 /// All files below a folder that are compiled into the program.

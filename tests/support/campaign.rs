@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Done, Place, names, };
+use super::{Done, Place, names};
 
 const PIPELINE: &str = "\
 version: 1

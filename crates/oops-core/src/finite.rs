@@ -38,6 +38,7 @@ pub fn check_finite<T: Copy + Into<f64>>(values: &[T], what: &str) -> Result<()>
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "cases worked by hand are exact")]
 mod tests {
     use super::*;
 

@@ -263,7 +263,7 @@ mod tests {
         assert_eq!((c.max_abs_logit, c.same_token), (4.0, Some(0.5)));
         // Token 1 after token 0: ln(1 + e²) − 2, the same in both.
         let [before, after] = c.perplexity.unwrap();
-        assert!((before - (1.0 + (-2.0_f64).exp())).abs() < 1e-12 && before == after, "{before}");
+        assert!((before - (1.0 + (-2.0_f64).exp())).abs() < 1e-12 && before.total_cmp(&after).is_eq(), "{before}");
         let bare = serde_json::to_string(&c.without_figures()).unwrap();
         assert!(!bare.contains("difference") && !bare.contains("same_token") && !bare.contains("perplexity"), "{bare}");
     }

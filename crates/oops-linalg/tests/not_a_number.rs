@@ -140,7 +140,7 @@ fn what_goes_with_a_sound_map_is_felt_too() {
         let cross = spoilt(&noise(5, N * D), bad);
         assert!(shifted_error(&linear, kept, &cut, &Shift { cross: &cross, energy: 1.0 }).is_err());
         assert!(shifted_error(&linear, kept, &cut, &Shift { cross: &noise(5, N * D), energy: bad.into() }).is_err());
-        assert!(ridge_equality(&linear, kept, 1e-3, &[means.clone()]).is_err());
+        assert!(ridge_equality(&linear, kept, 1e-3, std::slice::from_ref(&means)).is_err());
         let options = TransferOptions { neighbours: 2, lambda: 1e-3, means: Some(&means), bound: None, total: None };
         assert!(transfer(&linear, kept, &options).is_err());
         for lambda in [f64::from(bad), -1.0] {

@@ -85,9 +85,9 @@ fn without_generation_tags(template: &str) -> Cow<'_, str> {
             other => other,
         };
         if plain == word {
-            out.push_str(inside)
+            out.push_str(inside);
         } else {
-            out.push_str(&inside.replacen(word, plain, 1))
+            out.push_str(&inside.replacen(word, plain, 1));
         }
         out.push_str("%}");
         rest = after;

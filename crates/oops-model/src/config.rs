@@ -156,7 +156,7 @@ impl Rope {
         let (low, high) = (index(beta_fast), index(beta_slow));
         let (low, high) = if truncate { (low.floor(), high.ceil()) } else { (low, high) };
         let (low, high) = (low.max(0.0), high.min(head_dim as f64 - 1.0));
-        let width = if low == high { 0.001 } else { high - low };
+        let width = if (high - low).abs() > 0.0 { high - low } else { 0.001 };
         ((i as f64 - low) / width).clamp(0.0, 1.0)
     }
 }

@@ -144,7 +144,7 @@ impl Guard<'_> {
         let error_cut = fitted.cut(&plain)?;
         (report.error_cut, report.error_repaired) = (Some(error_cut), Some(error_cut));
         if self.search != Search::Cut {
-            report.status = "cut, not judged".to_owned();
+            "cut, not judged".clone_into(&mut report.status);
         }
         let Some(damping) = self.search.only().filter(|_| self.unjudged == Unjudged::Repair) else {
             return Ok((plain, report));

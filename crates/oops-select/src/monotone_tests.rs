@@ -131,12 +131,12 @@ fn uniform(case: &Case, fraction: f64, targets: &[&str]) -> Vec<usize> {
 #[test]
 fn one_width_with_multiples_of_256_removes_what_is_nearest_below() {
     let case = smollm2(256);
-    let percent = |fraction: f64| {
+    let per_mille = |fraction: f64| {
         let gone = spent(&case.queues, &uniform(&case, fraction, &["hf", "gguf_k"]));
-        (1000.0 * gone as f64 / case.scores.info.dims.decoder_params() as f64).round() / 10.0
+        (1000.0 * gone as f64 / case.scores.info.dims.decoder_params() as f64).round() as u64
     };
     let asked = [0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.55];
-    assert_eq!(asked.map(percent), [0.0, 12.5, 12.5, 20.8, 20.8, 33.3, 45.8, 54.2]);
+    assert_eq!(asked.map(per_mille), [0, 125, 125, 208, 208, 333, 458, 542]);
 }
 
 #[test]

@@ -14,7 +14,8 @@ use oops_core::{Fault, Result, bail_if};
 /// Gives the value of an environment variable, if it is set.
 type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// The path that `text` stands for, by the rule of [this module](self).
+/// The path that `text` stands for: `~` is the home folder, `$NAME` and `${NAME}` an environment variable, `$$` one `$`. A variable
+/// that is not set, `~name` and an address (`https://…`) are errors.
 pub fn expand(text: &str) -> Result<PathBuf> {
     expand_with(text, &|name| env::var(name).ok()).map_err(|f| f.at(format!("path `{text}`")))
 }

@@ -38,7 +38,7 @@ impl Rows {
 
 impl Part<'_> {
     /// The part's rows of `x`, which has all rows of the batch, `width` values each.
-    pub fn of<'x>(self, x: &'x [f32], width: usize) -> Cow<'x, [f32]> {
+    pub fn of(self, x: &[f32], width: usize) -> Cow<'_, [f32]> {
         let row = |&i: &usize| &x[i * width..(i + 1) * width];
         self.0.map_or(Cow::Borrowed(x), |rows| rows.iter().flat_map(row).copied().collect::<Vec<_>>().into())
     }
@@ -66,6 +66,8 @@ mod tests {
         let rows = Rows::new(&judges);
         let parts: Vec<_> = rows.parts().map(|(s, p)| (s, p.of(&x, 1).into_owned())).collect();
         assert_eq!(parts.iter().map(|(_, p)| p.len()).collect::<Vec<_>>(), [CHUNK, CHUNK, CHUNK]);
-        assert_eq!(parts.iter().map(|(_, p)| p.iter().sum::<f32>()).sum::<f32>(), x.iter().sum::<f32>());
+        let mut all: Vec<f32> = parts.into_iter().flat_map(|(_, p)| p).collect();
+        all.sort_by(f32::total_cmp);
+        assert!(all.iter().zip(&x).all(|(a, b)| a.total_cmp(b).is_eq()), "every row once");
     }
 }

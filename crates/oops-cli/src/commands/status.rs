@@ -24,16 +24,15 @@ pub(crate) fn status(args: &Status, cache: Option<&Path>, registry: &Registry) -
     graph.check(&needed)?;
     let store = open::store(cache)?;
     let session = Session { graph: &graph, store: &store, observer: &Silent, cancel: &CANCEL };
-    match target {
-        Some(i) => out(&super::explain::text(&graph, &oops_engine::explain(session, i)?)),
-        None => {
-            let plan = oops_engine::plan(session, needed)?;
-            lines(&graph, &plan, &BTreeMap::new()).iter().for_each(|l| out(l));
-            let name = |p: &Planned| graph.nodes[p.node].name.clone();
-            let said = plan.iter().flat_map(|p| warnings::planned(&graph, p).into_iter().map(move |m| (name(p), m)));
-            warnings::lines(&said.collect::<Vec<_>>()).iter().for_each(|l| out(l));
-        }
+    if let Some(i) = target {
+        out(&super::explain::text(&graph, &oops_engine::explain(session, i)?));
+        return Ok(0);
     }
+    let plan = oops_engine::plan(session, needed)?;
+    lines(&graph, &plan, &BTreeMap::new()).iter().for_each(|l| out(l));
+    let name = |p: &Planned| graph.nodes[p.node].name.clone();
+    let said = plan.iter().flat_map(|p| warnings::planned(&graph, p).into_iter().map(move |m| (name(p), m)));
+    warnings::lines(&said.collect::<Vec<_>>()).iter().for_each(|l| out(l));
     Ok(0)
 }
 

@@ -89,12 +89,13 @@ fn warnings_as(grid: &mut Grid, mut text: impl FnMut(&[String]) -> String) {
 
 /// The numbers of some warnings among those of all rows so far, to which new ones are added.
 fn mark(own: &[String], all: &mut Vec<String>) -> String {
-    let mut number = |warning: &String| match all.iter().position(|w| w == warning) {
-        Some(k) => (k + 1).to_string(),
-        None => {
+    let mut number = |warning: &String| {
+        let known = all.iter().position(|w| w == warning);
+        let at = known.unwrap_or_else(|| {
             all.push(warning.clone());
-            all.len().to_string()
-        }
+            all.len() - 1
+        });
+        (at + 1).to_string()
     };
     format!("[{}]", own.iter().map(&mut number).collect::<Vec<_>>().join(", "))
 }

@@ -107,7 +107,8 @@ mod measured {
         let (mut lookups, mut would_run, mut nodes) = (Lookups::default(), 0, 0);
         for k in 0..200 {
             // Cells share five stages that are in the store and differ from the sixth on.
-            let mut graph = Graph::load(&bench.path("p.yaml"), &[format!("s6.with.plus={}", k + 2)], &registry).unwrap();
+            let mut graph =
+                Graph::load(&bench.path("p.yaml"), &[format!("s6.with.plus={}", k + 2)], &registry).unwrap();
             let all: std::collections::BTreeSet<usize> = (0..graph.nodes.len()).collect();
             graph.check(&all).unwrap();
             let session = Session { graph: &graph, store: &store, observer: &Silent, cancel: &cancel };

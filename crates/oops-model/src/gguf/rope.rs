@@ -29,14 +29,15 @@ pub(super) fn read(m: &Metadata, arch: &str, head_dim: usize, factors: Option<&[
     let original = m.unsigned(&key("scaling.original_context_length"))?.unwrap_or(ORIGINAL);
     let attention_factor = positive(m, &key("scaling.attn_factor"))?.unwrap_or(1.0);
     let factor = linear_factor(m, &key)?;
+    let unscaled = attention_factor.total_cmp(&1.0).is_eq();
     let scaling = match factors {
-        None if attention_factor == 1.0 => factor.map_or(RopeScaling::None, |factor| RopeScaling::Linear { factor }),
+        None if unscaled => factor.map_or(RopeScaling::None, |factor| RopeScaling::Linear { factor }),
         _ => {
             let ones = vec![1.0; head_dim / 2];
             let stored = checked(factors.unwrap_or(&ones), head_dim)?;
             let divide = |d: &f32| (f64::from(*d) * factor.unwrap_or(1.0)) as f32;
             let divisors: Vec<f32> = stored.iter().map(divide).collect();
-            let plain = attention_factor == 1.0 && factor.is_none();
+            let plain = unscaled && factor.is_none();
             let named = if plain { llama3(&divisors, theta, head_dim, original) } else { None };
             named.unwrap_or(RopeScaling::Divisors { divisors, attention_factor })
         }

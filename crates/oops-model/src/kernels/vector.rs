@@ -13,6 +13,7 @@ const EXP_MAX: f32 = 88.0;
 /// x = n·ln 2 + r with |r| ≤ ln 2 / 2; e^r by a degree-6 polynomial (coefficients of Cephes `expf`); 2^n is added to
 /// the exponent bits.
 #[inline(always)]
+#[expect(clippy::eq_op, reason = "what is clamped minus itself is 0, or NaN")]
 pub(super) fn exp(x: f32) -> f32 {
     /// Adding 1.5·2^23 leaves the nearest integer in the low bits of the mantissa.
     const ROUND: f32 = 12_582_912.0;
@@ -28,7 +29,7 @@ pub(super) fn exp(x: f32) -> f32 {
     }
     let e = (p * r).mul_add(r, r) + 1.0;
     let scaled = f32::from_bits(e.to_bits().wrapping_add(shifted.to_bits() << 23));
-    // The exponent was added to bits: of NaN they could have become a number. What is clamped minus itself is 0, or NaN.
+    // The exponent was added to bits: of NaN they could have become a number.
     if x >= EXP_MIN { scaled } else { clamped - clamped }
 }
 

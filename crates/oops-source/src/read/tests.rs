@@ -27,7 +27,7 @@ fn documents(path: &Path, field: &str) -> Result<Vec<String>> {
         total.set(total.get() + bytes);
         Ok(())
     };
-    let render = |m: &[Message]| Ok(m.iter().map(|m| format!("<{}>{}", m.role, m.content)).collect::<String>());
+    let render = |m: &[Message]| Ok(m.iter().flat_map(|m| ["<", &m.role, ">", &m.content]).collect::<String>());
     let reader = Reader { field, render: &render, advance: &advance };
     reader.read(path, &mut |piece| {
         match piece {

@@ -45,14 +45,14 @@ pub(super) fn cell(cell: &Cell, judged: &Judged<'_>, outcome: &Outcome) -> Resul
     }
     out.seconds = seconds(judged, outcome);
     out.removed_fraction = removed(judged, outcome)?;
-    out.warnings = outcome.warnings.clone();
+    out.warnings.clone_from(&outcome.warnings);
     Ok(out)
 }
 
 /// What the last plan behind the judged model removed.
 fn removed(judged: &Judged<'_>, outcome: &Outcome) -> Result<Option<f64>> {
-    let made = judged.graph.with_ancestors([judged.model]).into_iter().filter_map(|i| outcome.results.get(&i));
-    let plan = made.filter(|r| r.artifact.kind == Kind::Plan).last();
+    let mut made = judged.graph.with_ancestors([judged.model]).into_iter().filter_map(|i| outcome.results.get(&i));
+    let plan = made.rfind(|r| r.artifact.kind == Kind::Plan);
     plan.map(|r| Ok(show::plan_blocks(&r.artifact)?.0.removed_fraction)).transpose()
 }
 

@@ -58,7 +58,7 @@ pub(super) fn pairs(
         out.push((key("rope.scaling.factor"), Value::F32(factor as f32)));
     }
     let attention_factor = config.rope.attention_factor();
-    if attention_factor != 1.0 {
+    if attention_factor.total_cmp(&1.0).is_ne() {
         out.push((key("rope.scaling.attn_factor"), Value::F32(attention_factor as f32)));
     }
     out.extend(config.sliding_window.map(|w| (key("attention.sliding_window"), count(w))));

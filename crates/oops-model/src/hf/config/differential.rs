@@ -34,7 +34,7 @@ fn noise(name: &str, n: usize) -> Vec<f64> {
 fn weight(name: &str, shape: &[usize]) -> Vec<u8> {
     let scaled = |x: f64| match shape {
         _ if name.ends_with("norm.weight") => 1.0 + 0.25 * x,
-        _ if name.ends_with(".bias") => 0.5 * x,
+        _ if name.rsplit('.').next() == Some("bias") => 0.5 * x,
         [_, width] if !name.contains("embed") => 3.0 * x / (*width as f64).sqrt(),
         _ => x,
     };
@@ -78,7 +78,7 @@ fn figure(config: &Map<String, Value>, biased: &[&str], tokens: usize) -> Result
     fs::write(folder.path().join("config.json"), Value::Object(config.clone()).to_string()).unwrap();
     let model = Checkpoint::open_path(folder.path())?;
     let vocab = parsed.config.dims.vocab;
-    let id = |x: f64| (((x + 1.0) / 2.0 * vocab.min(64) as f64) as u32, vocab);
+    let id = |x: f64| ((x.midpoint(1.0) * vocab.min(64) as f64) as u32, vocab);
     let ids: Vec<u32> = noise("tokens", tokens).into_iter().map(|x| id(x).0).collect();
     model.config().rope.check_length(tokens)?;
     let logits = values(&fixtures::logits(&model, &ids, &[tokens], |_, block| block))?;

@@ -25,10 +25,13 @@ fn refusal(files: &[(&str, &str)]) -> String {
 const CONFIG: (&str, &str) = ("config.json", "{}");
 const WEIGHTS: (&str, &str) = (SINGLE, "weights");
 
+/// Files of a folder (name, content), and what the message must say.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
 #[test]
 fn what_is_no_checkpoint_says_what_it_is_and_what_to_do() {
     let lora = r#"{"base_model_name_or_path": "meta/llama"}"#;
-    let cases: [(&[(&str, &str)], &[&str]); 14] = [
+    let cases: [Case<'_>; 14] = [
         (&[("adapter_config.json", lora), CONFIG, WEIGHTS], &["adapter", "meta/llama", "merge_and_unload"]),
         (&[("hf_quant_config.json", r#"{"quantization": {"quant_algo": "FP8"}}"#), CONFIG, WEIGHTS], &["ModelOpt"]),
         (&[("quantize_config.json", r#"{"bits": 4}"#), CONFIG, WEIGHTS], &["GPTQ", "before quantisation"]),

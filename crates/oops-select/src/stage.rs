@@ -156,7 +156,12 @@ pub(crate) trait Selector: Send + Sync + 'static {
         Ok(())
     }
 
-    /// How many bundles go from the front of each queue, costing at most `budget` weights.
+    /// Whether the method may remove more than the budget, by half a bundle at most.
+    fn may_exceed(_params: &Self::Params) -> bool {
+        false
+    }
+
+    /// How many bundles go from the front of each queue, costing at most `budget` weights, or nearly ([`Self::may_exceed`]).
     fn select(params: &Self::Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected>;
 
     /// Weights that the next larger plan than `taken`, which [`Self::select`] chose, removes: by default, that with the
@@ -222,7 +227,9 @@ impl<S: Selector> Stage for SelectStage<S> {
         plan.check(dims)?;
         demands.check_widths(&plan.apply(dims))?;
         let removed = plan.removed_params(dims);
-        bail_if(removed > budget, || Fault::internal(format!("the plan removes {removed} weights of {budget}")))?;
+        let largest = queues.iter().flatten().map(|b| b.cost).max().unwrap_or(0);
+        let most = budget + if S::may_exceed(params) { largest.div_ceil(2) } else { 0 };
+        bail_if(removed > most, || Fault::internal(format!("the plan removes {removed} weights of {budget}")))?;
         let info = PlanInfo {
             method: S::NAME.to_owned(),
             remove_fraction: common.remove_fraction,

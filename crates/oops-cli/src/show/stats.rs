@@ -21,6 +21,10 @@ pub(super) fn view(entry: &Entry) -> Result<View> {
     Ok(View::default()
         .fact("sequences", splits(info.sequences))
         .fact("tokens", splits(info.tokens))
+        .fact(
+            "leaked tokens",
+            format!("{} of held-out sequences that fitted ones hold too; they are to fit", info.leaked),
+        )
         .fact("Gram matrices", info.gram)
         .fact("outlier token", format!("|x| above {} times the RMS of its row", info.outlier_rms))
         .fact("massive dimension", format!("max|x| above {} times the median RMS of all", info.massive_ratio))

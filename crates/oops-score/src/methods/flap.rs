@@ -12,7 +12,7 @@
 //! *Beside the authors' code* (commit 3bb57db, structure AL-AM). The same: the square at the attention site, the standard
 //! deviation, one threshold over both sites. It leaves out the first calibration sequence in the variances and weighs a
 //! head by 512/3 channels, the ratio of LLaMA-7B; here all sequences count, and `select.global` knows what every unit
-//! costs. It stops where the removed share is nearest to the target, we never remove more than the target.
+//! costs. It stops where the removed share is nearest to the target, as `select.global` does with `stop: nearest`.
 //! *Reference.* An et al., FLAP, AAAI 2024 (arXiv 2312.11983).
 
 use oops_artifact::{BlockScores, Scale};

@@ -2,7 +2,8 @@
 //!
 //! One threshold over the whole model: bundles go in order of score until the budget is spent, whatever block they
 //! are in. Standardised scores (FLAP) are compared as they are, damages per weight that they free (score / cost), the
-//! continuous knapsack's greedy order; `rank_by` overrides.
+//! continuous knapsack's greedy order; `rank_by` overrides. The plan removes no more than it is asked for; as FLAP's authors'
+//! code does it (`stop: nearest`), the threshold is where the removed weights are nearest to the budget, on either side.
 //! *Reference.* FLAP's adaptive search, arXiv 2312.11983 (score); Dantzig 1957 for the ratio.
 
 use oops_artifact::{Scale, Scores};
@@ -27,17 +28,34 @@ pub(crate) enum RankBy {
     ScorePerCost,
 }
 
+/// Where the removal ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stop {
+    /// With the last bundle that fits into the budget; smaller ones that still fit go too.
+    Below,
+    /// At the threshold where the removed weights are nearest to the budget, by half a bundle above it at most.
+    Nearest,
+}
+
 selection_params! {
     /// Parameters of global selection.
     pub(crate) struct Params {
         /// `auto`, `score` or `score_per_cost`.
         #[serde(default = "auto")]
         rank_by: RankBy,
+        /// `below` (never more than `remove_fraction`) or `nearest` (as FLAP's authors' code: half a bundle more at most).
+        #[serde(default = "below")]
+        stop: Stop,
     }
 }
 
 fn auto() -> RankBy {
     RankBy::Auto
+}
+
+fn below() -> Stop {
+    Stop::Below
 }
 
 pub(crate) struct Global;
@@ -47,6 +65,10 @@ impl Selector for Global {
     const NAME: &'static str = "select.global";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "one threshold over all blocks";
+
+    fn may_exceed(p: &Params) -> bool {
+        p.stop == Stop::Nearest
+    }
 
     fn select(p: &Params, scores: &Scores, queues: &[Queue], budget: u64) -> Result<Selected> {
         let per_cost = match p.rank_by {
@@ -62,7 +84,11 @@ impl Selector for Global {
             queues.iter().enumerate().flat_map(|(q, queue)| (0..queue.len()).map(move |i| (q, i))).collect();
         // A bundle is never ahead of one before it in its queue: the sort is stable and remainders may be cheaper.
         order.sort_by(|&(qa, ia), &(qb, ib)| key(qa, ia).total_cmp(&key(qb, ib)));
-        Ok(Selected { taken: take_in_order(queues, &order, budget), details: serde_json::Value::Null })
+        let taken = match p.stop {
+            Stop::Below => take_in_order(queues, &order, budget),
+            Stop::Nearest => take_nearest(queues, &order, budget),
+        };
+        Ok(Selected { taken, details: serde_json::Value::Null })
     }
 }
 
@@ -71,7 +97,21 @@ pub(crate) fn take_in_order(queues: &[Queue], order: &[(usize, usize)], budget: 
     take_more(queues, order, vec![0; queues.len()], budget)
 }
 
-/// The same on top of what was `taken`, with `left` weights of the budget.
+/// The first bundles of `order` whose cost is nearest to `budget`.
+fn take_nearest(queues: &[Queue], order: &[(usize, usize)], budget: u64) -> Vec<usize> {
+    let (mut cost, mut best) = (0u64, (0, budget));
+    for (n, &(q, i)) in order.iter().enumerate() {
+        cost += queues[q][i].cost;
+        if cost.abs_diff(budget) < best.1 {
+            best = (n + 1, cost.abs_diff(budget));
+        }
+    }
+    let mut taken = vec![0; queues.len()];
+    order[..best.0].iter().for_each(|&(q, _)| taken[q] += 1);
+    taken
+}
+
+/// The same as [`take_in_order`] on top of what was `taken`, with `left` weights of the budget.
 pub(crate) fn take_more(
     queues: &[Queue],
     order: &[(usize, usize)],
@@ -99,7 +139,7 @@ mod tests {
     use oops_core::UnitKind;
 
     use super::*;
-    use crate::bundle::{Limits, bundles, testkit::*};
+    use crate::bundle::{Bundle, Limits, bundles, testkit::*};
 
     fn run(s: &Scores, limits: &Limits, percent: u64) -> (u64, u64, Vec<usize>) {
         let queues = bundles(s, limits);
@@ -118,6 +158,18 @@ mod tests {
                 assert!(spent <= budget && budget - spent < 24, "{percent} %: {spent} of {budget}");
             }
         }
+    }
+
+    #[test]
+    fn the_nearest_threshold_is_on_either_side_of_the_budget() {
+        let bundle =
+            |score: f64, cost: u64| Bundle { block: 0, kind: UnitKind::KvGroup, members: vec![0], cost, score };
+        let queues = [vec![bundle(1.0, 100)], vec![bundle(0.0, 10), bundle(2.0, 10), bundle(3.0, 10)]];
+        let order = [(1, 0), (0, 0), (1, 1), (1, 2)];
+        for (budget, taken) in [(0, [0, 0]), (4, [0, 0]), (6, [0, 1]), (59, [0, 1]), (61, [1, 1]), (500, [1, 3])] {
+            assert_eq!(take_nearest(&queues, &order, budget), taken, "{budget}");
+        }
+        assert_eq!(take_in_order(&queues, &order, 61), [0, 3], "what does not fit stays");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The choice of what goes: a pure function of what is there, the policy and the time.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -84,7 +85,7 @@ fn verdicts(marked: &[(Entry, Option<Why>)]) -> BTreeMap<Digest, Option<Why>> {
 }
 
 /// Marks what was used least recently until the blobs of the rest fit into `limit`. Among what was last used in the
-/// same hour, what was made last goes first: it was made from the others.
+/// same hour, what was made last goes first: it was made from the others; of what was made in the same second, the largest.
 fn shrink(
     marked: &mut [(Entry, Option<Why>)],
     limit: u64,
@@ -98,7 +99,11 @@ fn shrink(
     let mut total: u64 = references.keys().map(size).sum();
     let hour = |t: SystemTime| t.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 3600;
     let mut order: Vec<usize> = (0..marked.len()).filter(|&i| marked[i].1.is_none()).collect();
-    order.sort_by_key(|&i| (hour(marked[i].0.used), std::cmp::Reverse(marked[i].0.made), marked[i].0.key));
+    let bytes = |i: usize| marked[i].0.blobs.iter().map(size).sum::<u64>();
+    order.sort_by_key(|&i| {
+        let entry = &marked[i].0;
+        (hour(entry.used), Reverse(entry.made), Reverse(bytes(i)), entry.key)
+    });
     for i in order {
         let (entry, why) = &mut marked[i];
         // A record without blobs (of files outside the store) takes no room.

@@ -31,6 +31,24 @@ fn reopened(root: &Path) -> Store {
     Store::open(root).unwrap()
 }
 
+/// Whatever their keys are: records know the second in which they were made, and a small run makes all of them in one.
+#[test]
+fn of_results_of_one_second_the_largest_goes_first() {
+    for round in 0..8 {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("store");
+        let store = reopened(&root);
+        let sizes = [10, 1000, 20];
+        let made = sizes.map(|n| publish(&store, &format!("{round} {n}"), &[("a", &vec![n as u8; n])]));
+        log(&store, &made.each_ref());
+        drop(store);
+        let store = reopened(&root);
+        store.collect(&Policy { older_than: None, keep_bytes: Some(100) }, &mut || {}).unwrap();
+        let same_second = made.iter().all(|r| r.provenance.started_unix_s == made[0].provenance.started_unix_s);
+        assert!(!same_second || made.each_ref().map(|r| is_hit(&store, r)) == [true, false, true], "{round}");
+    }
+}
+
 #[test]
 fn results_go_by_reachability_age_and_size() {
     let dir = tempfile::tempdir().unwrap();

@@ -145,7 +145,6 @@ fn what_we_cannot_run_is_refused_with_the_reason() {
         (json!({"model_type": "gemma"}), "supported model types"),
         (json!({"model_type": null}), "`model_type` is missing"),
         (json!({"hidden_act": "gelu"}), "supported activation: silu"),
-        (json!({"quantization_config": {}}), "quantised"),
         (json!({"num_key_value_heads": 3}), "cannot share 3"),
         (json!({"head_dim": 7}), "even number"),
         (json!({"num_hidden_layers": 1_000_000_000_000_u64}), "num_hidden_layers"),

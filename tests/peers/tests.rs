@@ -27,7 +27,12 @@ fn library(python: &PathBuf) -> PathBuf {
 
 /// What a script in `peers/` prints about a folder; it must succeed.
 fn script(python: &PathBuf, name: &str, folder: &Path) -> Value {
-    let out = Command::new(python).arg(workspace().join("tests/peers").join(name)).arg(folder).output();
+    script_on(python, name, &[folder])
+}
+
+/// The same about several folders.
+fn script_on(python: &PathBuf, name: &str, folders: &[&Path]) -> Value {
+    let out = Command::new(python).arg(workspace().join("tests/peers").join(name)).args(folders).output();
     let out = out.expect("Python starts");
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(out.status.success(), "{name}: {said}\n{}", String::from_utf8_lossy(&out.stderr));
@@ -61,9 +66,14 @@ stages:
     );
     let pipeline = place.write("export.yaml", &text);
     place.run(&pipeline, &[]);
-    let folder = place.path("folder");
+    copied(place, &pipeline, "out")
+}
+
+/// Copies a stage's result into a folder of its name.
+fn copied(place: &Place, pipeline: &Path, stage: &str) -> PathBuf {
+    let folder = place.path(stage);
     let words = [pipeline.to_str(), folder.to_str()].map(|p| p.expect("a plain path"));
-    let done = place.oops(&["show", words[0], "out", "--out", words[1]]);
+    let done = place.oops(&["show", words[0], stage, "--out", words[1]]);
     assert_eq!(done.code, 0, "{}", done.stderr);
     folder
 }
@@ -135,11 +145,7 @@ fn onnx_folders_decode_what_the_model_decodes() {
     let pipeline = place.write("onnx.yaml", &format!("version: 1\nstages:\n{source}{}", stages.concat()));
     place.run(&pipeline, &[]);
     for (form, runs) in [("genai", 2), ("portable", 1)] {
-        let folder = place.path(form);
-        let to = folder.to_str().expect("a plain path");
-        let done = place.oops(&["show", pipeline.to_str().expect("a plain path"), form, "--out", to]);
-        assert_eq!(done.code, 0, "{}", done.stderr);
-        let said = script(&python, "onnx.py", &folder);
+        let said = script(&python, "onnx.py", &copied(&place, &pipeline, form));
         assert_eq!(said["same"], 10 * runs, "{form}: {said}");
     }
     place.verified();
@@ -164,23 +170,9 @@ fn logits_of(python: &PathBuf, kind: &str, stages: &[(&str, &str, &str)]) -> Vec
     let list: String = stages.iter().map(listed).collect();
     let pipeline = place.write("logits.yaml", &format!("version: 1\nstages:\n{source}{list}"));
     place.run(&pipeline, &[]);
-    let ask = |(name, _, _): &(&str, &str, &str)| {
-        let folder = place.path(name);
-        let words = [pipeline.to_str(), folder.to_str()].map(|p| p.expect("a plain path"));
-        let done = place.oops(&["show", words[0], name, "--out", words[1]]);
-        assert_eq!(done.code, 0, "{}", done.stderr);
-        script_on(python, "logits.py", &folder, &model)
-    };
+    let ask =
+        |(name, _, _): &(&str, &str, &str)| script_on(python, "logits.py", &[&copied(&place, &pipeline, name), &model]);
     stages.iter().map(ask).collect()
-}
-
-/// What a script prints about a folder and the model that it was made from; it must succeed.
-fn script_on(python: &PathBuf, name: &str, folder: &Path, model: &Path) -> Value {
-    let script = workspace().join("tests/peers").join(name);
-    let out = Command::new(python).arg(script).arg(folder).arg(model).output().expect("Python starts");
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(out.status.success(), "{name}: {said}\n{}", String::from_utf8_lossy(&out.stderr));
-    serde_json::from_str(said.lines().rfind(|line| line.starts_with('{')).unwrap_or_default()).expect("JSON")
 }
 
 /// There is no verdict without figures: on average one position per sequence or more was compared.

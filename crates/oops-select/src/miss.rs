@@ -6,7 +6,7 @@ use oops_core::{Fault, ModelDims, Result, UnitKind};
 
 use crate::{
     bundle::{Limits, Queue, bundles},
-    stage::{HasCommon as _, Selector, spent},
+    stage::{HasCommon as _, Selector, largest, spent},
 };
 
 /// Part of the budget that a plan may miss however small its bundles are.
@@ -79,7 +79,7 @@ pub(crate) fn missed<S: Selector>(
         budget: common.budget(dims),
         removed: spent(queues, taken),
         above: S::above(params, scores, queues, taken),
-        bundle: queues.iter().flatten().map(|b| b.cost).max().unwrap_or(0),
+        bundle: largest(queues),
         all: dims.decoder_params(),
     };
     miss.is_far().then_some(miss)

@@ -177,6 +177,11 @@ pub(crate) fn spent(queues: &[Queue], taken: &[usize]) -> u64 {
     queues.iter().zip(taken).flat_map(|(q, &t)| &q[..t]).map(|b| b.cost).sum()
 }
 
+/// Weights of the largest bundle.
+pub(crate) fn largest(queues: &[Queue]) -> u64 {
+    queues.iter().flatten().map(|b| b.cost).max().unwrap_or(0)
+}
+
 /// The stage of a method.
 pub(crate) struct SelectStage<S>(PhantomData<S>);
 
@@ -227,8 +232,7 @@ impl<S: Selector> Stage for SelectStage<S> {
         plan.check(dims)?;
         demands.check_widths(&plan.apply(dims))?;
         let removed = plan.removed_params(dims);
-        let largest = queues.iter().flatten().map(|b| b.cost).max().unwrap_or(0);
-        let most = budget + if S::may_exceed(params) { largest.div_ceil(2) } else { 0 };
+        let most = budget + if S::may_exceed(params) { largest(&queues).div_ceil(2) } else { 0 };
         bail_if(removed > most, || Fault::internal(format!("the plan removes {removed} weights of {budget}")))?;
         let info = PlanInfo {
             method: S::NAME.to_owned(),

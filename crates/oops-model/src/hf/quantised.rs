@@ -116,6 +116,7 @@ mod tests {
         for (config, word) in [
             (json!({"quantization_config": {"quant_method": "gptq", "bits": 4}}), "`gptq`"),
             (json!({"quantization_config": {"quant_method": "fp8"}}), "fp8"),
+            (json!({"quantization_config": {}}), "some method"),
             (json!({"quantization": {"group_size": 64, "bits": 4}}), "MLX"),
             (json!({"compression_config": {"format": "pack-quantized"}}), "compression_config"),
             (
